@@ -1,0 +1,41 @@
+"""Every kind of component but encoders and projectors (those are in `models/registry.py`): one line adds one."""
+
+from models.registry import Registry
+
+WORLDS = Registry(
+    "world",
+    {
+        "vision": "data.worlds.vision:VisionWorld",
+        "audio": "data.worlds.audio:AudioWorld",
+        "video": "data.worlds.video:VideoWorld",
+    },
+)
+READERS = Registry(
+    "reader",
+    {
+        "jsonl": "data.readers.jsonl:JsonlReader",
+        "mmau": "data.readers.mmau:MmauReader",
+        "mathvista": "data.readers.mathvista:MathVistaReader",
+        "clevrer": "data.readers.clevrer:ClevrerReader",
+    },
+)
+STAGES = Registry(
+    "stage",
+    {
+        "align": "training.stages.sft:AlignStage",
+        "sft": "training.stages.sft:SFTStage",
+    },
+)
+BENCHMARKS = Registry(
+    "benchmark",
+    {
+        "world": "eval.benchmarks.world:WorldBenchmark",
+    },
+)
+SINKS = Registry(
+    "sink",
+    {
+        "tensorboard": "training.sinks:TensorBoardSink",
+        "wandb": "training.sinks:WandbSink",
+    },
+)
