@@ -42,8 +42,8 @@ class Record:
     """A question with its media, options and gold answer.
 
     `answer` holds option letters for `choice` (one) and `choices` (any number, also none), all elements in order for `list`, and exactly one
-    string otherwise. `precision` is the number of decimals that a `float` answer is compared at. `group` names what must not straddle a split (a scene, a
-    clip, a puzzle instance). `meta` carries whatever a benchmark wants to break its score down by.
+    string otherwise. `precision` is the number of decimals that a `float` answer is compared at. `group` names what must not straddle a split (a
+    scene, a clip, a puzzle instance). `meta` carries whatever a benchmark wants to break its score down by.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """From the rewards of a group of rollouts to their advantages. Shape legend: B prompts, G rollouts each, N = B * G rows, T positions.
 
-Every rule gives exact zeros where a group has nothing to tell (its largest reward equals its smallest): subtracting a rounded mean would leave noise of the size of
-one rounding, and a division by a tiny standard deviation would blow it up into a gradient.
+Every rule gives exact zeros where a group has nothing to tell (its largest reward equals its smallest): subtracting a rounded mean would leave
+noise of the size of one rounding, and a division by a tiny standard deviation would blow it up into a gradient.
 """
 
 import torch
@@ -46,11 +46,11 @@ def virtual_reward(rewards: Tensor, max_reward: float = 1.0, k: int = 1, eps: fl
 
 
 def three_sigma_filter(rewards: Tensor, mask: Tensor, rule: str = "corrected") -> Tensor:
-    """StableReinforce's advantages [N, T] from returns [N, T] and mask [N, T]: standardised over the active tokens of the batch (population standard deviation),
-    outliers set to 0.
+    """StableReinforce's advantages [N, T] from returns [N, T] and mask [N, T]: standardised over the active tokens of the batch (population
+    standard deviation), outliers set to 0.
 
-    `corrected` drops standardised values beyond 3. `official` is the released code, whose bounds are the mean of the *raw* values plus or minus 3, applied to the standardised
-    ones: with a raw mean of 5 it drops everything. It also adds 1e-8 after the division and drops values beyond 10.
+    `corrected` drops standardised values beyond 3. `official` is the released code, whose bounds are the mean of the *raw* values plus or minus
+    3, applied to the standardised ones: with a raw mean of 5 it drops everything. It also adds 1e-8 after the division and drops values beyond 10.
     """
     if rule not in ("corrected", "official"):
         raise ValueError(f"3-sigma rule {rule!r} is not one of corrected, official")

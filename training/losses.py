@@ -1,7 +1,8 @@
 """Policy losses of the GRPO family as one pure function. Shape legend: N rollouts (all groups), T completion positions.
 
-A loss is three choices: how the importance ratio enters a token's term (clipped, detached, soft, per sequence), how terms are averaged (per sequence, per token of
-the step, per slot), and which tokens count how much (weights). `KINDS` writes them down; there is no other code path per kind.
+A loss is three choices: how the importance ratio enters a token's term (clipped, detached, soft, per sequence), how terms are averaged (per
+sequence, per token of the step, per slot), and which tokens count how much (weights). `KINDS` writes them down; there is no other code path per
+kind.
 """
 
 import dataclasses
@@ -59,13 +60,16 @@ def policy_loss(
     """The loss (a scalar to minimise) and its metrics (detached scalars).
 
     logps [N, T] log-probabilities of the sampled tokens under the model; old_logps [N, T] under the policy that sampled them (None: ratio 1, with
-    gradient); advantages [N]; mask [N, T]; weights [N, T] token weights (None: 1). `beta` weighs the k3 estimate of KL(model || reference), which needs `ref_logps`.
+    gradient); advantages [N]; mask [N, T]; weights [N, T] token weights (None: 1). `beta` weighs the k3 estimate of KL(model || reference),
+    which needs `ref_logps`.
 
-    `denominator` is the number of active tokens of the whole optimiser step for token-mean kinds (default: this call's), `num_sequences` the number of
-    rollouts of the whole step for the others, so that micro-batches add up to the step. `dr_grpo` divides by num_sequences * max_completion_length. `cispo` takes
-    `epsilon_high` as the absolute cap of the ratio, as TRL does (5.0 is usual). `delta` is the two-sided clip's bound on the unclipped branch.
+    `denominator` is the number of active tokens of the whole optimiser step for token-mean kinds (default: this call's), `num_sequences` the
+    number of rollouts of the whole step for the others, so that micro-batches add up to the step. `dr_grpo` divides by num_sequences *
+    max_completion_length. `cispo` takes `epsilon_high` as the absolute cap of the ratio, as TRL does (5.0 is usual). `delta` is the two-sided
+    clip's bound on the unclipped branch.
 
-    Sources: TRL 1.x `loss_type`s (test oracle), TW-GRPO release, arXiv 2505.02835. Deviation: log-ratios inside k3 are clamped to +-11 for all kinds, as TW-GRPO does.
+    Sources: TRL 1.x `loss_type`s (test oracle), TW-GRPO release, arXiv 2505.02835. Deviation: log-ratios inside k3 are clamped to +-11 for all
+    kinds, as TW-GRPO does.
     """
     if kind not in KINDS:
         raise ValueError(f"loss kind {kind!r} is not one of {', '.join(KINDS)}")

@@ -2,10 +2,11 @@
 
 Shape legend: G rollouts of one prompt, T completion positions, V vocabulary, D hidden width.
 
-A position where the rollouts of a group disagree about the next token carries information; one where they agree does not. `official` is the published
-formula with its published faults (divergence summed over the vocabulary without probabilities, finished rows replaced by the uniform distribution, min-max over
-padding, so that ragged tails dominate). `masked` keeps the formula but looks at alive rows only. `jsd`, the default, is the Jensen-Shannon divergence of the
-alive rows over its maximum ln(alive): bounded, comparable between positions, no min-max. `entropy` is the mean entropy of the alive rows over ln V.
+A position where the rollouts of a group disagree about the next token carries information; one where they agree does not. `official` is the
+published formula with its published faults (divergence summed over the vocabulary without probabilities, finished rows replaced by the uniform
+distribution, min-max over padding, so that ragged tails dominate). `masked` keeps the formula but looks at alive rows only. `jsd`, the default,
+is the Jensen-Shannon divergence of the alive rows over its maximum ln(alive): bounded, comparable between positions, no min-max. `entropy` is
+the mean entropy of the alive rows over ln V.
 """
 
 import math
@@ -21,9 +22,9 @@ CLIP = 11.0  # the published clip of a log-ratio
 def token_weights(logps: Tensor, mask: Tensor, alpha: float = 1.7, mode: str = "jsd", *, detach: bool = True, renorm: bool = False) -> Tensor:
     """Weights [G, T] of the tokens of one group from its full log-probabilities.
 
-    logps [G, T, V] log-probabilities over the vocabulary, mask [G, T] (1 up to and including the first end token). The result is 0 where the mask is 0 and, without
-    `renorm`, within [1, alpha] elsewhere; `renorm` divides by its mean over active tokens, so that alpha does not act as a learning rate. Computed in at
-    least float32. The published code lets gradient through (`detach=False`); by default none passes.
+    logps [G, T, V] log-probabilities over the vocabulary, mask [G, T] (1 up to and including the first end token). The result is 0 where the
+    mask is 0 and, without `renorm`, within [1, alpha] elsewhere; `renorm` divides by its mean over active tokens, so that alpha does not act as
+    a learning rate. Computed in at least float32. The published code lets gradient through (`detach=False`); by default none passes.
     """
     _check(mode, mask, logps.shape[:2])
     logps = logps.detach() if detach else logps
@@ -50,7 +51,8 @@ def streaming_token_weights(
     """The same weights [G, T] from hidden states [G, T, D] and the head weight [V, D], never holding more than
     [G, position_chunk, vocab_chunk] log-probabilities. Equal to the dense form to rel. 1e-5 in float32 and 1e-9 in float64; always detached.
 
-    `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over the head.
+    `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over
+    the head.
     """
     _check(mode, mask, hidden.shape[:2])
     alive = mask.bool()

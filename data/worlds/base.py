@@ -1,8 +1,8 @@
 """A world: a procedural, unlimited source of questions about media, in which every step and every answer can be checked exactly.
 
-Steps follow one grammar, `key: value` (`red: 7`, `sum: 7 + 5 = 12`, `first: bell`): a key names one fact of the scene, and the value is what stands after the last
-`=`, or after the colon. A world puts every fact that may be claimed, seen or derived, into `record.meta["facts"]` (key -> value), so a completion is
-judged step by step without knowing which of several right ways it took.
+Steps follow one grammar, `key: value` (`red: 7`, `sum: 7 + 5 = 12`, `first: bell`): a key names one fact of the scene, and the value is what
+stands after the last `=`, or after the colon. A world puts every fact that may be claimed, seen or derived, into `record.meta["facts"]` (key ->
+value), so a completion is judged step by step without knowing which of several right ways it took.
 """
 
 import abc
@@ -113,7 +113,8 @@ def judge_step(text: str, facts: dict[str, str]) -> StepVerdict:
 
 
 def _holds(expression: str, value: str) -> bool:
-    """Does `7 + 5` evaluate, left to right, to the value? Expressions that are not plain arithmetic (words, comparisons) pass: the fact judges them."""
+    """Does `7 + 5` evaluate, left to right, to the value? Expressions that are not plain arithmetic (words, comparisons) pass: the fact judges
+    them."""
     found = _ARITHMETIC.fullmatch(expression)
     if not found:
         return True

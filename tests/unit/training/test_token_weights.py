@@ -19,7 +19,8 @@ PAD = [0.5, 0.5]  # what stands at a padded position must not matter
 
 
 def test_official_two_full_rows():
-    # By hand at t = 3: both columns have mean log ln 0.4; the ratios to it are 0.5 and 2, and (e^d - d - 1) sums to 0.193147 + 0.306853 = 0.5 per row.
+    # By hand at t = 3: both columns have mean log ln 0.4; the ratios to it are 0.5 and 2, and (e^d - d - 1) sums to 0.193147 + 0.306853 = 0.5
+    # per row.
     logps = logs([[0.9, 0.1], [0.5, 0.5], [0.8, 0.2]], [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     weights = token_weights(logps, torch.ones(2, 3), mode="official")
     np.testing.assert_allclose(weights, [[1, 1.014544, 1.7]] * 2, atol=1e-5)
