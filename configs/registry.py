@@ -39,3 +39,15 @@ SINKS = Registry(
         "wandb": "training.sinks:WandbSink",
     },
 )
+REWARDS = Registry(
+    "reward",
+    {
+        "answer": "training.rewards.verdict:answer",
+        "soft_choice": "training.rewards.multi_choice:soft_choice",
+        "format": "training.rewards.format:keeps_format",
+        "process": "training.rewards.verdict:process",
+        "no_error": "training.rewards.verdict:no_error",
+        "length_bonus": "training.rewards.length:length_bonus",
+        "overlong_penalty": "training.rewards.length:overlong_penalty",
+    },
+)
