@@ -1,4 +1,5 @@
-"""What a rollout earns. Each reward is one small function `(Rollout, **options) -> float`; `algebra.py` weighs, gates and sums them and survives them.
+"""What a rollout earns. Each reward is one small function `(Rollout, **options) -> float`; `algebra.py` weighs, gates and sums them and survives
+them.
 
 `multi_choice` and `format_reward` are also plain functions on text, because the published runs that we compare with used them so.
 """

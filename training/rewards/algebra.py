@@ -1,7 +1,8 @@
-"""From rewards to one number: weights, gates and a sum, as the recipe writes them. The reward worker boundary: nothing that a reward does can end a run.
+"""From rewards to one number: weights, gates and a sum, as the recipe writes them. The reward worker boundary: nothing that a reward does can
+end a run.
 
-A reward that raises or returns something that is no finite number earns 0 with a reason, is counted, and keeps its traceback in the ledger. It never earns 1:
-a broken reward must not teach.
+A reward that raises or returns something that is no finite number earns 0 with a reason, is counted, and keeps its traceback in the ledger. It
+never earns 1: a broken reward must not teach.
 """
 
 import collections
@@ -64,7 +65,7 @@ def score(rollout: Rollout, terms: Sequence[Term], ledger: Ledger) -> tuple[floa
 def _guarded(term: Term, rollout: Rollout, ledger: Ledger) -> float:
     try:
         value = float(term.reward(rollout))
-    except Exception as error:  # the reward worker boundary
+    except Exception as error:  # noqa: BLE001 - the reward worker boundary
         ledger.add(term.name, type(error).__name__, traceback.format_exc())
         return 0.0
     if not math.isfinite(value):

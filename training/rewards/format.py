@@ -12,7 +12,8 @@ def format_reward(completion: str, rule: str = "strict") -> float:
     """1.0 or 0.0.
 
     `strict`: after an outer strip the completion is exactly one think and one answer tag, in order, nothing outside them, answer not empty.
-    `official`: the TW-GRPO release's search: at most one of each opening tag, text before the thought allowed, only white space and `!` after the answer.
+    `official`: the TW-GRPO release's search: at most one of each opening tag, text before the thought allowed, only white space and `!` after
+    the answer.
     """
     if rule == "strict":
         return float(protocol.parse(completion).format_ok)

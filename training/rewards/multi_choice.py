@@ -1,7 +1,7 @@
 """Soft credit for questions with several right options (TW-GRPO): |S| / |T| where the chosen set S lies inside the truth T, else 0.
 
-One wrong letter forfeits everything, so guessing all options earns nothing, while half an answer earns half. Two parsers are kept apart: `official` is the
-published one (case-sensitive, splits on commas only), `robust` reads what a person would (`(a) and C.`).
+One wrong letter forfeits everything, so guessing all options earns nothing, while half an answer earns half. Two parsers are kept apart:
+`official` is the published one (case-sensitive, splits on commas only), `robust` reads what a person would (`(a) and C.`).
 """
 
 import re

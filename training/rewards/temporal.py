@@ -1,7 +1,7 @@
 """T-GRPO's temporal contrast (Video-R1): a right answer earns more where the ordered frames did the work.
 
-Beside the G rollouts on ordered frames, some rollouts see the same frames shuffled. If the ordered ones are at least `margin` times as accurate, each ordered
-rollout that is right gets `bonus`. The shuffled rollouts are never trained on.
+Beside the G rollouts on ordered frames, some rollouts see the same frames shuffled. If the ordered ones are at least `margin` times as accurate,
+each ordered rollout that is right gets `bonus`. The shuffled rollouts are never trained on.
 """
 
 from collections.abc import Sequence
