@@ -1,0 +1,52 @@
+"""The configuration of a reasoner: an LLM, its media streams, and how they meet."""
+
+from transformers import AutoConfig
+from transformers.configuration_utils import PretrainedConfig
+
+
+class FocalConfig(PretrainedConfig):
+    """llm: a transformers configuration as a dictionary (`model_type` and its sizes). streams: name -> `{encoder, projector, fusion, token_id}`, where token_id is
+    the placeholder of the stream in the text.
+
+    kv_scope: `causal` (a text row sees the media before it) or `all`. kv_weights: `shared` (the layer's own key and value projections) or `separate`. media_norm: `layer` (the
+    layer's input norm), `own` or `none`, for kv joins. media_rope: `placeholder` (media have the positions of their placeholders) or `none` (they reserve none).
+    """
+
+    model_type = "focal"
+
+    def __init__(
+        self,
+        llm=None,
+        streams=None,
+        kv_scope="causal",
+        kv_weights="shared",
+        media_norm="layer",
+        media_rope="placeholder",
+        **kwargs,
+    ):
+        self.llm = llm or {}
+        self.streams = streams or {}
+        for key, value, known in (
+            ("kv_scope", kv_scope, ("causal", "all")),
+            ("kv_weights", kv_weights, ("shared", "separate")),
+            ("media_norm", media_norm, ("layer", "own", "none")),
+            ("media_rope", media_rope, ("placeholder", "none")),
+        ):
+            if value not in known:
+                raise ValueError(f"{key}: {value!r} is not one of {', '.join(known)}")
+            setattr(self, key, value)
+        kwargs.setdefault("tie_word_embeddings", self.llm.get("tie_word_embeddings", False))
+        for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            kwargs.setdefault(key, self.llm.get(key))
+        super().__init__(**kwargs)
+
+    def llm_config(self):
+        """The LLM's own configuration object."""
+        if not self.llm:
+            return AutoConfig.for_model("qwen3", vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
+        options = {k: v for k, v in self.llm.items() if k not in ("model_type", "transformers_version")}
+        return AutoConfig.for_model(self.llm["model_type"], **options)
+
+    def get_text_config(self, *args, **kwargs):
+        """transformers asks for the part that describes the text model (vocabulary, heads, layers)."""
+        return self.llm_config() if self.llm else self

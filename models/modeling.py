@@ -1,0 +1,319 @@
+"""The reasoner: encoders, projectors and any transformers decoder-only LLM, over whose layers we own the loop.
+
+Shape legend: B rows, T columns of the full sequence (text and placeholders), S columns present at a layer, N media, K tokens of a medium, M media keys of a
+row, d LLM width, V vocabulary.
+"""
+
+import dataclasses
+import inspect
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .configuration import FocalConfig
+from .fusion import KV, Joined, Join, Layout, attention_mask, layout, pad_rows, place, stream_parts
+from .logprob import cross_entropy
+from .media_keys import MediaKeys
+from .registry import ENCODERS, PROJECTORS
+
+# Families whose layers run through the one loop below (each is a parametrised test against its own inputs_embeds path).
+SUPPORTED = (
+    "llama", "qwen2", "qwen3", "mistral", "smollm3", "olmo2", "phi3", "starcoder2", "stablelm", "glm4", "helium", "seed_oss", "arcee", "ernie4_5",
+)  # fmt: skip
+
+
+class MediaStream(nn.Module):
+    """One encoder, its projector and how its tokens join."""
+
+    def __init__(self, name: str, options: dict, hidden: int):
+        super().__init__()
+        encoder_config, projector_config, self.joins = stream_parts(options)
+        self.name, self.token_id = name, options["token_id"]
+        self.encoder = ENCODERS.get(options["encoder"]["name"])(encoder_config)
+        projector_name = (options.get("projector") or {"name": "mlp"})["name"]
+        self.projector = PROJECTORS.get(projector_name)(projector_config, self.encoder.width, hidden)
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """features of N media -> (tokens [N, K, d], counts [N])."""
+        return self.projector(*self.encoder(features, lengths))
+
+
+@dataclasses.dataclass
+class Decoding:
+    """What cached decoding needs to know of the prefill: the position of the next token per row, and which cached keys of each layer are real (one tensor per
+    stretch of layers; None where all are)."""
+
+    position: Tensor
+    key_ok: list[Tensor | None]
+    stretch: list[int]
+
+
+class FocalModel(PreTrainedModel, GenerationMixin):
+    """A multimodal reasoner. Media come as `<stream>_features` [N, …], `<stream>_rows` [N] (ascending) and, where ragged, `<stream>_lengths` [N]."""
+
+    config_class = FocalConfig
+    base_model_prefix = "focal"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    supports_gradient_checkpointing = True
+    _tied_weights_keys = {"llm.lm_head.weight": "llm.model.embed_tokens.weight"}
+
+    def __init__(self, config: FocalConfig):
+        super().__init__(config)
+        llm_config = config.llm_config()
+        if llm_config.model_type not in SUPPORTED:
+            raise ValueError(f"LLM family {llm_config.model_type!r} is not supported (supported: {', '.join(SUPPORTED)})")
+        llm_config._attn_implementation = "sdpa"
+        self.llm = AutoModelForCausalLM.from_config(llm_config)
+        hidden = llm_config.hidden_size
+        self.streams = nn.ModuleDict({name: MediaStream(name, options, hidden) for name, options in config.streams.items()})
+        self.media_keys = MediaKeys(config, self.llm.model, {n: s.joins for n, s in self.streams.items()})
+        names = inspect.signature(self.llm.model.layers[0].forward).parameters
+        self.cache_argument = "cache" if "cache" in names else "past_key_values"  # renamed within transformers 5
+        self.checkpoint_layers = False
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Our modules keep torch's initialisation; the LLM's are initialised by its own class."""
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
+        """transformers' own switch drops kv media (it removes the cache object from the layer call), so we checkpoint around our layer calls."""
+        self.checkpoint_layers = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        self.checkpoint_layers = False
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.llm.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.llm.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.llm.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.llm.set_output_embeddings(value)
+
+    @property
+    def head(self) -> Tensor:
+        """The weight [V, d] that turns hidden states into logits."""
+        return self.llm.lm_head.weight
+
+    def encode_media(self, media: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Tokens [N, K, d] and counts [N] of each stream that has media in the batch. A GRPO step calls this once per prompt and passes the result on as `encoded`."""
+        return {
+            name: stream(media[f"{name}_features"], media.get(f"{name}_lengths"))
+            for name, stream in self.streams.items()
+            if media.get(f"{name}_features") is not None and len(media[f"{name}_features"])
+        }
+
+    def join_media(self, input_ids: Tensor, encoded: dict[str, tuple[Tensor, Tensor]], media: dict[str, Tensor]) -> list[Joined]:
+        """The media tokens of a batch at their places in the sequence; placeholders that do not match their media are a `ValueError` naming the row."""
+        joined = []
+        for name, stream in self.streams.items():
+            columns = (input_ids == stream.token_id).nonzero()
+            if name in encoded:
+                tokens, counts = encoded[name]
+                check_rows(name, stream.joins, counts, media[f"{name}_rows"], columns, len(input_ids))
+                joined += place(stream.joins, tokens, counts, columns, name)
+            elif len(columns):
+                raise ValueError(f"row {int(columns[0, 0])} holds placeholders of {name!r} but the batch holds no such media")
+        return joined
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        encoded: dict[str, tuple[Tensor, Tensor]] | None = None,
+        cache: DynamicCache | None = None,
+        **media: Tensor,
+    ) -> Tensor:
+        """Last hidden states [B, T, d] before the head, in the layout of `input_ids` [B, T] (zeros at padding and at placeholders that never join)."""
+        encoded = self.encode_media(media) if encoded is None else encoded
+        joined = self.join_media(input_ids, encoded, media)
+        embeds = self.llm.get_input_embeddings()(input_ids)
+        valid = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        return self._run(embeds, valid, joined, cache)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        past_key_values: DynamicCache | None = None,
+        cache: DynamicCache | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Loss (mean over labels that are not -100, or their sum over `num_items_in_batch`) or logits [B, T, V]; with a cache, one decoding step."""
+        cache = past_key_values if cache is None else cache
+        if use_cache and cache is None:
+            cache = DynamicCache()
+        media = {k: v for k, v in kwargs.items() if k.rpartition("_")[2] in ("features", "rows", "lengths")}
+        if cache is not None and hasattr(cache, "decoding"):
+            hidden = self.decode(input_ids, cache)
+        else:
+            hidden = self.hidden_states(input_ids, attention_mask, kwargs.get("encoded"), cache, **media)
+        loss = logits = None
+        if labels is not None:
+            keep = labels[:, 1:] != -100
+            total = cross_entropy(hidden[:, :-1][keep], self.head, labels[:, 1:][keep])
+            loss = total / (keep.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+        else:
+            logits = self.llm.lm_head(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+
+    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, cache=None, **kwargs):
+        """Media go in with the prompt only; later steps carry the last token."""
+        cache = past_key_values if cache is None else cache
+        if cache is not None and hasattr(cache, "decoding"):
+            return {"input_ids": input_ids[:, -1:], "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+        media = {k: v for k, v in kwargs.items() if k.rpartition("_")[2] in ("features", "rows", "lengths")}
+        mask = kwargs.get("attention_mask")
+        return {"input_ids": input_ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True, "logits_to_keep": 1, **media}
+
+    def _run(self, embeds: Tensor, valid: Tensor, joined: list[Joined], cache: DynamicCache | None) -> Tensor:
+        """The loop over the layers; see `fusion.py` for what is present where."""
+        model, full = self.llm.model, embeds
+        positions = self._positions(valid, joined)
+        present = valid.clone()
+        for part in joined:
+            present[part.rows, part.cols] = False
+        kv_parts = [p for p in joined if p.join.form == "kv"]
+        keys: dict[tuple, tuple] = {}
+        decoding = Decoding(positions.gather(1, last_valid(valid))[:, 0] + 1, [], [])
+        lay = hidden = rotary = None
+        previous = object()
+        for index, layer in enumerate(model.layers):
+            arriving = [p for p in joined if p.join.form == "residual" and p.join.layers == index]
+            if lay is None or arriving:
+                full = full if lay is None else spread(hidden, lay, full)
+                for part in arriving:
+                    full = full.index_put((part.rows, part.cols), part.embeds.to(full.dtype))
+                    present[part.rows, part.cols] = True
+                lay = layout(present)
+                hidden = full if lay.whole else full.gather(1, lay.cols[..., None].expand(-1, -1, full.shape[-1]))
+                rotary = model.rotary_emb(hidden, positions.gather(1, lay.cols))
+                keys, previous = {}, object()
+            active = tuple(i for i, p in enumerate(kv_parts) if p.join.active(index))
+            if active not in keys:
+                keys[active] = self._media_columns([kv_parts[i] for i in active], lay)
+            places, media, mask = keys[active]
+            kv = self.media_keys(index, [kv_parts[i] for i in active], places, media, positions, hidden) if active else None
+            hidden = self._layer(layer, index, hidden, mask, rotary, positions.gather(1, lay.cols), kv, cache)
+            if previous != (id(lay), active):
+                previous = (id(lay), active)
+                ok = lay.ok if media is None else torch.cat([media.ok, lay.ok], 1)
+                decoding.key_ok.append(None if bool(ok.all()) else ok)
+            decoding.stretch.append(len(decoding.key_ok) - 1)
+        if cache is not None:
+            cache.decoding = decoding
+        hidden = model.norm(hidden)
+        return hidden if lay.whole else spread(hidden, lay, torch.zeros_like(full))
+
+    def _media_columns(self, parts: list[Joined], lay: Layout) -> tuple[Tensor | None, KV | None, Tensor | None]:
+        """(place of each kv token in its row, padded columns, mask) of a stretch of layers with these kv joins."""
+        if not parts:
+            return None, None, attention_mask(lay, None, self.config.kv_scope)
+        rows, cols = torch.cat([p.rows for p in parts]), torch.cat([p.cols for p in parts])
+        order = torch.argsort(rows, stable=True)
+        ordered, media = pad_rows(rows[order], cols[order], len(lay.cols))
+        places = torch.empty_like(ordered)
+        places[order] = ordered
+        return places, media, attention_mask(lay, media, self.config.kv_scope)
+
+    def _positions(self, valid: Tensor, joined: list[Joined]) -> Tensor:
+        """Position ids [B, T]: placeholders reserve theirs from layer 0 in every mode, unless `media_rope` is `none`."""
+        counted = valid
+        if self.config.media_rope == "none" and joined:
+            counted = valid.clone()
+            for part in joined:
+                counted[part.rows, part.cols] = False
+        return (counted.long().cumsum(1) - 1).clamp(min=0)
+
+    def _layer(self, layer, index, hidden, mask, rotary, positions, kv, cache) -> Tensor:
+        store = cache
+        if kv is not None and cache is not None:
+            cache.update(*kv, index)
+        elif kv is not None:
+            store = Prepended(*kv)
+
+        def call(h: Tensor) -> Tensor:
+            options = {self.cache_argument: store, "use_cache": store is not None}
+            return layer(h, attention_mask=mask, position_embeddings=rotary, position_ids=positions, **options)
+
+        if self.checkpoint_layers and self.training and cache is None:
+            return checkpoint(call, hidden, use_reentrant=False)
+        return call(hidden)
+
+    def decode(self, input_ids: Tensor, cache: DynamicCache) -> Tensor:
+        """Hidden states [B, q, d] of q new text tokens per row behind a prefilled cache."""
+        model, state = self.llm.model, cache.decoding
+        B, q = input_ids.shape
+        hidden = self.llm.get_input_embeddings()(input_ids)
+        positions = state.position[:, None] + torch.arange(q, device=input_ids.device)
+        rotary = model.rotary_emb(hidden, positions)
+        masks = [self._step_mask(ok, q, cache, state.stretch.index(i)) for i, ok in enumerate(state.key_ok)]
+        for index, layer in enumerate(model.layers):
+            options = {self.cache_argument: cache, "use_cache": True}
+            mask = masks[state.stretch[index]]
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary, position_ids=positions, **options)
+        fresh = torch.ones(B, q, dtype=torch.bool, device=input_ids.device)
+        state.key_ok = [None if ok is None else torch.cat([ok, fresh], 1) for ok in state.key_ok]
+        state.position = state.position + q
+        return model.norm(hidden)
+
+    @staticmethod
+    def _step_mask(ok: Tensor | None, q: int, cache: DynamicCache, layer: int) -> Tensor | None:
+        if ok is None and q == 1:
+            return None
+        past = cache.get_seq_length(layer) if ok is None else ok.shape[1]
+        causal = torch.ones(q, q, dtype=torch.bool).tril()
+        if ok is None:
+            return torch.cat([torch.ones(q, past, dtype=torch.bool), causal], 1)[None, None]
+        return torch.cat([ok[:, None, None].expand(-1, 1, q, -1), causal.to(ok.device).expand(len(ok), 1, -1, -1)], -1)
+
+
+class Prepended:
+    """Media keys and values in front of a layer's own, as a stateless stand-in for a cache: safe under gradient checkpointing."""
+
+    def __init__(self, k: Tensor, v: Tensor):
+        self.k, self.v = k, v
+
+    def update(self, k: Tensor, v: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
+        return torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
+
+
+def spread(hidden: Tensor, lay: Layout, onto: Tensor) -> Tensor:
+    """Write the present rows of hidden [B, S, d] back to their columns of `onto` [B, T, d]."""
+    if lay.whole:
+        return hidden
+    rows = torch.arange(len(hidden), device=hidden.device)[:, None].expand_as(lay.cols)
+    return onto.index_put((rows[lay.ok], lay.cols[lay.ok]), hidden[lay.ok].to(onto.dtype))
+
+
+def last_valid(valid: Tensor) -> Tensor:
+    """Column [B, 1] of the last valid token of each row."""
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    return (columns * valid).amax(1, keepdim=True)
+
+
+def check_rows(stream: str, joins: list[Join], counts: Tensor, rows: Tensor, columns: Tensor, batch: int) -> None:
+    """Placeholders and media must match row by row, not only in total."""
+    wanted = torch.zeros(batch, dtype=torch.long, device=rows.device)
+    per_medium = torch.tensor([sum(j.count(n) for j in joins) for n in counts.tolist()], device=rows.device)
+    wanted.index_add_(0, rows, per_medium)
+    found = torch.bincount(columns[:, 0], minlength=batch)
+    if not torch.equal(wanted, found):
+        row = int((wanted != found).nonzero()[0, 0])
+        raise ValueError(f"row {row}: {int(found[row])} placeholders of {stream!r} but its media give {int(wanted[row])} tokens")
+
+
+FocalConfig.register_for_auto_class()
+FocalModel.register_for_auto_class("AutoModelForCausalLM")
