@@ -38,7 +38,11 @@ class ConvConfig:
         """Decoded medium -> [3, size, size] in [-1, 1], or log-mel [M, T]."""
         if media.kind != self.kind:
             raise ValueError(f"conv encoder for {self.kind} was given {media.kind}")
-        return resize_frames(media.array[None], self.size)[0] if self.kind == "image" else log_mel(media, self.sample_rate, self.num_mels, self.max_seconds)
+        return (
+            resize_frames(media.array[None], self.size)[0]
+            if self.kind == "image"
+            else log_mel(media, self.sample_rate, self.num_mels, self.max_seconds)
+        )
 
     def num_tokens(self, features_shape: tuple[int, ...]) -> int:
         """Tokens of one medium from the shape of its features."""
