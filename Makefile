@@ -28,7 +28,7 @@ ROOTS := --data-root $(DATA_ROOT) --weights-root $(WEIGHTS_ROOT)
 STRUCTURE := tests/unit/test_architecture.py
 PACKAGES := train.py configs data models training reasoning eval bench
 
-.PHONY: help env quickstart test check smoke clean
+.PHONY: help env quickstart test check smoke
 
 help:
 	@sed -n '3,9p' Makefile
@@ -63,5 +63,3 @@ smoke: $(STAMP)
 	rm -rf runs/tiny
 	OMP_NUM_THREADS=1 $(PY) train.py configs/smoke/tiny.yaml data.root=$(DATA_ROOT) weights.root=$(WEIGHTS_ROOT)
 
-clean:
-	rm -rf runs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Options and fixtures of every test: where real data and pretrained weights are. Tests that need them skip, with the reason, where they are absent."""
+"""Options and fixtures of every test: where real data and pretrained weights are. Tests that need them skip where they are absent."""
 
 from pathlib import Path
 
