@@ -1,7 +1,9 @@
-"""An endless, seeded stream of training items: what item i is follows from (seed, i) alone, so that worker counts, prefetching and a crash change nothing.
+"""An endless, seeded stream of training items: what item i is follows from (seed, i) alone, so that worker counts, prefetching and a crash change
+nothing.
 
-A mixture is laid out in blocks: each block holds every source in proportion to its weight, in an order drawn for that block. So item i knows its source and its number within
-that source without counting, a resumed stream needs only its position, and a source of files goes through all of them before it repeats one.
+A mixture is laid out in blocks: each block holds every source in proportion to its weight, in an order drawn for that block. So item i knows its
+source and its number within that source without counting, a resumed stream needs only its position, and a source of files goes through all of them
+before it repeats one.
 """
 
 import dataclasses
@@ -109,9 +111,11 @@ class Failure:
 
 
 class Stream:
-    """Batches of encoded items. Iterating yields `(batch, failures)`, where batch is `collate(list of encode(sample))`, or None where every item failed.
+    """Batches of encoded items. Iterating yields `(batch, failures)`, where batch is `collate(list of encode(sample))`, or None where every item
+    failed.
 
-    `encode` runs in the workers. `state_dict` is the number of batches handed out; loading it continues with the next one, whatever the number of workers.
+    `encode` runs in the workers. `state_dict` is the number of batches handed out; loading it continues with the next one, whatever the number of
+    workers.
     """
 
     def __init__(self, mixture: Mixture, batch_size: int, encode: Callable[[Sample], Any], collate: Callable[[list], Any], num_workers: int = 0):
@@ -123,7 +127,9 @@ class Stream:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         if state["batch_size"] != self.batch_size:
-            raise ValueError(f"the checkpoint's batch size is {state['batch_size']}, the recipe's {self.batch_size}: a stream resumes only at the same one")
+            raise ValueError(
+                f"the checkpoint's batch size is {state['batch_size']}, the recipe's {self.batch_size}: a stream resumes only at the same one"
+            )
         self.position = state["position"]
 
     def __iter__(self) -> Iterator[tuple[Any, list[Failure]]]:

@@ -5,11 +5,12 @@ from transformers.configuration_utils import PretrainedConfig
 
 
 class FocalConfig(PretrainedConfig):
-    """llm: a transformers configuration as a dictionary (`model_type` and its sizes). streams: name -> `{encoder, projector, fusion, token_id}`, where token_id is
-    the placeholder of the stream in the text.
+    """llm: a transformers configuration as a dictionary (`model_type` and its sizes). streams: name -> `{encoder, projector, fusion, token_id}`,
+    where token_id is the placeholder of the stream in the text.
 
-    kv_scope: `causal` (a text row sees the media before it) or `all`. kv_weights: `shared` (the layer's own key and value projections) or `separate`. media_norm: `layer` (the
-    layer's input norm), `own` or `none`, for kv joins. media_rope: `placeholder` (media have the positions of their placeholders) or `none` (they reserve none).
+    kv_scope: `causal` (a text row sees the media before it) or `all`. kv_weights: `shared` (the layer's own key and value projections) or `separate`.
+    media_norm: `layer` (the layer's input norm), `own` or `none`, for kv joins. media_rope: `placeholder` (media have the positions of their
+    placeholders) or `none` (they reserve none).
     """
 
     model_type = "focal"

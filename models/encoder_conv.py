@@ -105,7 +105,8 @@ def _mel_transform(sample_rate: int, num_mels: int):
 
 
 def log_mel(media: Media, sample_rate: int, num_mels: int, max_seconds: float) -> Tensor:
-    """Mono sound -> log10 mel power [M, T] at 100 frames a second, roughly in [-1, 1]; cut at `max_seconds`, padded to at least eight frames (one token)."""
+    """Mono sound -> log10 mel power [M, T] at 100 frames a second, roughly in [-1, 1]; cut at `max_seconds`, padded to at least eight frames (one
+    token)."""
     if media.rate != sample_rate:
         raise ValueError(f"sound at {media.rate} Hz reached an encoder for {sample_rate} Hz: set data.media.sample_rate")
     wave = torch.from_numpy(np.ascontiguousarray(media.array[: round(max_seconds * sample_rate)], dtype=np.float32))

@@ -1,7 +1,8 @@
-"""`hf_audio`: pretrained sound encoders of transformers (Whisper, CLAP), from a local folder or a hub id, or from a configuration with random weights.
+"""`hf_audio`: pretrained sound encoders of transformers (Whisper, CLAP), from a local folder or a hub id, or from a configuration with random
+weights.
 
-Whisper is run on the clip as it is, not padded to 30 s: 50 tokens a second, with the first positions of its table. Shape legend: N media, K tokens, M mel
-bands, T frames.
+Whisper is run on the clip as it is, not padded to 30 s: 50 tokens a second, with the first positions of its table. Shape legend: N media, K tokens, M
+mel bands, T frames.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ PREFIXES = {"whisper": ("model.encoder.", "encoder.", ""), "clap_audio_model": (
 
 @dataclasses.dataclass
 class HFAudioConfig:
-    """path: folder or hub id (needed only until resolved, then a note of the origin); config: the encoder's transformers configuration; features: its feature
-    extractor's settings; max_seconds: longer sound is cut (Whisper at most 30)."""
+    """path: folder or hub id (needed only until resolved, then a note of the origin); config: the encoder's transformers configuration; features: its
+    feature extractor's settings; max_seconds: longer sound is cut (Whisper at most 30)."""
 
     path: str | None = None
     config: dict = dataclasses.field(default_factory=dict)

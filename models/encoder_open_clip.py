@@ -1,7 +1,8 @@
-"""`open_clip`: the image tower of any open_clip model, by name, by name and pretrained tag, or from `local-dir:` folders; its patch tokens, not the pooled vector.
+"""`open_clip`: the image tower of any open_clip model, by name, by name and pretrained tag, or from `local-dir:` folders; its patch tokens, not the
+pooled vector.
 
-Videos are frames through the same tower, each pooled to `pool` x `pool` tokens, plus a learned time embedding. Shape legend: N media, F frames, S pixels, G
-side of the token grid, K tokens.
+Videos are frames through the same tower, each pooled to `pool` x `pool` tokens, plus a learned time embedding. Shape legend: N media, F frames, S
+pixels, G side of the token grid, K tokens.
 """
 
 import dataclasses
@@ -20,9 +21,9 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 @dataclasses.dataclass
 class OpenClipConfig:
-    """model, pretrained: open_clip's own names (`local-dir:FOLDER` is looked up under the weights root); vision, embed_dim, quick_gelu, grid, width, mean, std:
-    filled by `resolve`. layer: which block's output, -1 the last (then normalised). resize: `squash` cuts nothing, `shortest` crops to a square as CLIP was
-    trained, `longest` pads. pool: side to which the grid is averaged (None: as it is)."""
+    """model, pretrained: open_clip's own names (`local-dir:FOLDER` is looked up under the weights root); vision, embed_dim, quick_gelu, grid, width,
+    mean, std: filled by `resolve`. layer: which block's output, -1 the last (then normalised). resize: `squash` cuts nothing, `shortest` crops to a
+    square as CLIP was trained, `longest` pads. pool: side to which the grid is averaged (None: as it is)."""
 
     model: str | None = None
     pretrained: str | None = None

@@ -1,7 +1,8 @@
-"""How media tokens join the LLM: one idea with three settings (which tokens, as what, from which layer), and the layouts and masks that follow from it.
+"""How media tokens join the LLM: one idea with three settings (which tokens, as what, from which layer), and the layouts and masks that follow from
+it.
 
-`as: residual` makes media tokens positions of the stream from a layer on; below it they are *absent*, not masked. `as: kv` makes them keys and values of chosen layers, never
-queries, never through a feed-forward. Their positions are those of their placeholders in every mode.
+`as: residual` makes media tokens positions of the stream from a layer on; below it they are *absent*, not masked. `as: kv` makes them keys and values
+of chosen layers, never queries, never through a feed-forward. Their positions are those of their placeholders in every mode.
 
 Shape legend: B rows, T columns of the full sequence (text and placeholders), S columns present at a layer, M media tokens of a row, d LLM width.
 """
@@ -16,7 +17,8 @@ from .registry import ENCODERS, PROJECTORS
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """tokens: `all` or `summary:k` (k averages over equal stretches); form: `residual` or `kv`; layers: the first layer, or (kv only) the layers themselves."""
+    """tokens: `all` or `summary:k` (k averages over equal stretches); form: `residual` or `kv`; layers: the first layer, or (kv only) the layers
+    themselves."""
 
     tokens: str
     form: str
@@ -81,8 +83,8 @@ class Joined:
 def place(joins: list[Join], tokens: Tensor, counts: Tensor, columns: Tensor, stream: str) -> list[Joined]:
     """Lay out the projected tokens [N, K, d] of a stream's N media over its placeholders.
 
-    counts [N] valid tokens per medium; columns [P, 2] (row, column) of all placeholders of the stream in reading order. A medium fills consecutive placeholders, its
-    joins one after the other. Too many or too few placeholders are an error, never cut.
+    counts [N] valid tokens per medium; columns [P, 2] (row, column) of all placeholders of the stream in reading order. A medium fills consecutive
+    placeholders, its joins one after the other. Too many or too few placeholders are an error, never cut.
     """
     sizes = counts.tolist()
     wanted = sum(join.count(n) for n in sizes for join in joins)
@@ -109,8 +111,8 @@ def place(joins: list[Join], tokens: Tensor, counts: Tensor, columns: Tensor, st
 
 @dataclasses.dataclass
 class Layout:
-    """Which columns of the full sequence are present at a stretch of layers: cols [B, S], ok [B, S] (False at padding), tidy: ok is True up to the row's
-    end (so a plain causal mask is exact), whole: nothing is absent."""
+    """Which columns of the full sequence are present at a stretch of layers: cols [B, S], ok [B, S] (False at padding), tidy: ok is True up to the
+    row's end (so a plain causal mask is exact), whole: nothing is absent."""
 
     cols: Tensor
     ok: Tensor

@@ -23,7 +23,8 @@ def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
 
 
 def cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the negative log-probabilities of labels [N] under hidden [N, d] and head [V, d]; nothing is averaged, the caller knows the denominator."""
+    """Sum of the negative log-probabilities of labels [N] under hidden [N, d] and head [V, d]; nothing is averaged, the caller knows the
+    denominator."""
     if len(_chunks(len(labels), head.shape[0])) <= 1:
         return F.cross_entropy(_logits(hidden, head, 1.0), labels, reduction="sum")
     step = _chunks(len(labels), head.shape[0]).step
@@ -51,8 +52,6 @@ def chosen_logps(hidden: Tensor, head: Tensor, chosen: Tensor, temperature: floa
     starts = _chunks(len(chosen), head.shape[0])
     if len(starts) <= 1:
         return part(hidden, head, chosen)
-    pieces = [
-        checkpoint(part, hidden[i : i + starts.step], head, chosen[i : i + starts.step], use_reentrant=False) for i in starts
-    ]
+    pieces = [checkpoint(part, hidden[i : i + starts.step], head, chosen[i : i + starts.step], use_reentrant=False) for i in starts]
     logps, entropies, norms = (torch.cat(p) for p in zip(*pieces, strict=True))
     return logps, entropies, norms

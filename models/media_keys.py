@@ -37,7 +37,8 @@ class MediaKeys(nn.Module):
         self.norms = nn.ModuleDict({str(i): nn.RMSNorm(hidden) for i in (kv_layers if config.media_norm == "own" else [])})
 
     def forward(self, index: int, parts: list[Joined], places: Tensor, media: KV, positions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`places` [M_all]: slot of each token within its row; `positions` [B, T] of the full sequence; `like` gives dtype and device of the stream."""
+        """`places` [M_all]: slot of each token within its row; `positions` [B, T] of the full sequence; `like` gives dtype and device of the
+        stream."""
         rows = torch.cat([p.rows for p in parts])
         flat = torch.cat([p.embeds for p in parts]).to(like.dtype)
         x = flat.new_zeros(*media.cols.shape, flat.shape[-1]).index_put((rows, places), flat)

@@ -1,7 +1,7 @@
 """The reasoner: encoders, projectors and any transformers decoder-only LLM, over whose layers we own the loop.
 
-Shape legend: B rows, T columns of the full sequence (text and placeholders), S columns present at a layer, N media, K tokens of a medium, M media keys of a
-row, d LLM width, V vocabulary.
+Shape legend: B rows, T columns of the full sequence (text and placeholders), S columns present at a layer, N media, K tokens of a medium, M media
+keys of a row, d LLM width, V vocabulary.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, Pr
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration import FocalConfig
-from .fusion import KV, Joined, Join, Layout, attention_mask, layout, pad_rows, place, stream_parts
+from .fusion import KV, Join, Joined, Layout, attention_mask, layout, pad_rows, place, stream_parts
 from .logprob import cross_entropy
 from .media_keys import MediaKeys
 from .registry import ENCODERS, PROJECTORS
@@ -43,8 +43,8 @@ class MediaStream(nn.Module):
 
 @dataclasses.dataclass
 class Decoding:
-    """What cached decoding needs to know of the prefill: the position of the next token per row, and which cached keys of each layer are real (one tensor per
-    stretch of layers; None where all are)."""
+    """What cached decoding needs to know of the prefill: the position of the next token per row, and which cached keys of each layer are real (one
+    tensor per stretch of layers; None where all are)."""
 
     position: Tensor
     key_ok: list[Tensor | None]
@@ -104,7 +104,8 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         return self.llm.lm_head.weight
 
     def encode_media(self, media: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Tokens [N, K, d] and counts [N] of each stream that has media in the batch. A GRPO step calls this once per prompt and passes the result on as `encoded`."""
+        """Tokens [N, K, d] and counts [N] of each stream that has media in the batch. A GRPO step calls this once per prompt and passes the result on
+        as `encoded`."""
         return {
             name: stream(media[f"{name}_features"], media.get(f"{name}_lengths"))
             for name, stream in self.streams.items()
@@ -112,7 +113,8 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         }
 
     def join_media(self, input_ids: Tensor, encoded: dict[str, tuple[Tensor, Tensor]], media: dict[str, Tensor]) -> list[Joined]:
-        """The media tokens of a batch at their places in the sequence; placeholders that do not match their media are a `ValueError` naming the row."""
+        """The media tokens of a batch at their places in the sequence; placeholders that do not match their media are a `ValueError` naming the
+        row."""
         joined = []
         for name, stream in self.streams.items():
             columns = (input_ids == stream.token_id).nonzero()
@@ -132,7 +134,8 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         cache: DynamicCache | None = None,
         **media: Tensor,
     ) -> Tensor:
-        """Last hidden states [B, T, d] before the head, in the layout of `input_ids` [B, T] (zeros at padding and at placeholders that never join)."""
+        """Last hidden states [B, T, d] before the head, in the layout of `input_ids` [B, T] (zeros at padding and at placeholders that never
+        join)."""
         encoded = self.encode_media(media) if encoded is None else encoded
         joined = self.join_media(input_ids, encoded, media)
         embeds = self.llm.get_input_embeddings()(input_ids)

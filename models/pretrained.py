@@ -1,7 +1,7 @@
 """From a recipe's pretrained encoder (folder or hub id) to a self-contained stream configuration, and its weights into a freshly built model.
 
-A stream names its source once, in the recipe. `resolve_streams` copies everything that the encoder needs to know into the stream's own options, so that a
-checkpoint or release never looks for the source again; `load_encoders` then copies the weights, once, when a run starts from scratch.
+A stream names its source once, in the recipe. `resolve_streams` copies everything that the encoder needs to know into the stream's own options, so
+that a checkpoint or release never looks for the source again; `load_encoders` then copies the weights, once, when a run starts from scratch.
 """
 
 import copy

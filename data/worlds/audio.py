@@ -1,7 +1,8 @@
 """The audio world: sequences and overlaps of synthesised events, and short melodies.
 
-A level is a length: level 1 has two events, each level one more. An event has a timbre, a pitch (high or low) and a loudness (loud or soft). Families: `order, neighbour, count,
-attribute, compare, overlap` on events, `melody` on notes, and `perceive`, the dense transcription in order of time.
+A level is a length: level 1 has two events, each level one more. An event has a timbre, a pitch (high or low) and a loudness (loud or soft).
+Families: `order, neighbour, count, attribute, compare, overlap` on events, `melody` on notes, and `perceive`, the dense transcription in order of
+time.
 """
 
 import dataclasses

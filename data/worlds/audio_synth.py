@@ -1,5 +1,5 @@
-"""Sounds for the audio world: ten timbres that differ in envelope and spectrum, and plain notes. Arrays are float32 on a 16-bit grid, so that a 16-bit wav file holds
-exactly the same numbers."""
+"""Sounds for the audio world: ten timbres that differ in envelope and spectrum, and plain notes. Arrays are float32 on a 16-bit grid, so that a
+16-bit wav file holds exactly the same numbers."""
 
 import functools
 

@@ -11,7 +11,8 @@ from data.record import LETTERS, Step
 class Question:
     """A question in the making. `see` and `conclude` write steps and facts together, so that no step lacks its fact.
 
-    `template` names everything about the question that can be known without the media (family, wording, number of options): balance is tested per template.
+    `template` names everything about the question that can be known without the media (family, wording, number of options): balance is tested per
+    template.
     """
 
     template: str

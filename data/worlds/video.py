@@ -1,8 +1,9 @@
-"""The video world: coloured discs that move, collide, enter and leave; questions in CLEVRER's four families, the last two decided by simulating again.
+"""The video world: coloured discs that move, collide, enter and leave; questions in CLEVRER's four families, the last two decided by simulating
+again.
 
-A level is a number of discs and of collisions: level 1 has one or two discs, level 6 four. Families: descriptive (`which, count, pairs, order, place`), `explanatory`,
-`predictive`, `counterfactual`, and `perceive`, the dense transcription: each disc in sorted order with its cell at four times, then each pair with the
-time of its collision or `no`.
+A level is a number of discs and of collisions: level 1 has one or two discs, level 6 four. Families: descriptive (`which, count, pairs, order,
+place`), `explanatory`, `predictive`, `counterfactual`, and `perceive`, the dense transcription: each disc in sorted order with its cell at four
+times, then each pair with the time of its collision or `no`.
 """
 
 import dataclasses
@@ -87,7 +88,8 @@ def _disc(name: str, x: float, y: float, side: float, tx: float, ty: float, spee
 
 
 def _clear(motion: Motion, most: int) -> bool:
-    """At most `most` collisions, and none that cannot be seen: no grazes, near-misses, collisions outside the picture, at the very ends, or right after one another."""
+    """At most `most` collisions, and none that cannot be seen: no grazes, near-misses, collisions outside the picture, at the very ends, or right
+    after one another."""
     seen = motion.until(1.0)
     if len(seen) > most or len({c.pair for c in seen}) < len(seen):
         return False

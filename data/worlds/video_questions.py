@@ -57,7 +57,8 @@ def _say(pair: tuple[str, str]) -> str:
 
 
 def _choose_many(q: Question, truth: dict[str, bool], rng: np.random.Generator) -> bool:
-    """Options in random order with every right letter as the answer. The size of the answer is drawn first, so that no set of letters is the likeliest."""
+    """Options in random order with every right letter as the answer. The size of the answer is drawn first, so that no set of letters is the
+    likeliest."""
     right, wrong = [t for t, ok in truth.items() if ok], [t for t, ok in truth.items() if not ok]
     if not right or not wrong:
         return False
@@ -180,7 +181,8 @@ def _predictive(discs: list[Disc], motion: Motion, q: Question, rng: np.random.G
 
 
 def _counterfactual(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Without one disc, which of the others collide during the clip? At least one right and one wrong option, and the scene is one that the disc matters to."""
+    """Without one disc, which of the others collide during the clip? At least one right and one wrong option, and the scene is one that the disc
+    matters to."""
     gone = str(rng.choice([d.name for d in discs]))
     without = simulate([d for d in discs if d.name != gone], HORIZON)
     if without is None or clearance(without, 1.0) < 0.04 or any(c.offset > 0.9 for c in without.until(1.0)):

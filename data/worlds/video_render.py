@@ -5,7 +5,14 @@ import numpy as np
 from data.worlds.video_physics import RADIUS, Motion
 
 SIZE, FRAMES, FPS = 32, 10, 5.0
-COLORS = {"red": (225, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 235), "yellow": (240, 205, 30), "purple": (160, 50, 200), "white": (250, 250, 250)}
+COLORS = {
+    "red": (225, 40, 40),
+    "green": (40, 170, 60),
+    "blue": (50, 80, 235),
+    "yellow": (240, 205, 30),
+    "purple": (160, 50, 200),
+    "white": (250, 250, 250),
+}
 GROUND = (70, 70, 70)
 
 

@@ -1,7 +1,7 @@
 """The vision world: charts, tables, figures and grid puzzles, drawn from named colours and small numbers.
 
-A level is a number of things to see: level 1 shows two, each level one more. Families: `bar, line, pie, table` (read, add, compare, order, count, average), `figure`
-(sides, area, perimeter), `puzzle` (count, complete a pattern) and `perceive`, the dense transcription of any of them.
+A level is a number of things to see: level 1 shows two, each level one more. Families: `bar, line, pie, table` (read, add, compare, order, count,
+average), `figure` (sides, area, perimeter), `puzzle` (count, complete a pattern) and `perceive`, the dense transcription of any of them.
 """
 
 import dataclasses
@@ -242,7 +242,8 @@ def _figure(scene: Scene, q: Question, rng: np.random.Generator) -> np.ndarray:
 
 
 def _puzzle(level: int, colors: list[str], rng: np.random.Generator) -> list[tuple[str, int]]:
-    """Either a Latin square with one cell left out (number 1), or cells of few colours (number 0); 2 x 2 up to level 1, else 3 x 3, from level 5 on 4 x 4."""
+    """Either a Latin square with one cell left out (number 1), or cells of few colours (number 0); 2 x 2 up to level 1, else 3 x 3, from level 5 on 4
+    x 4."""
     side = 2 if level == 1 else (3 if level < 5 else 4)
     if rng.random() < 0.5:
         shift = rng.permutation(side).tolist()
@@ -292,5 +293,3 @@ def _mathvista(scene: Scene, q: Question) -> dict:
         "category": "math-targeted-vqa", "context": context[scene.kind], "grade": "elementary school", "language": "english",
         "skills": skills, "source": "Focal", "task": task,
     }  # fmt: skip
-
-
