@@ -1,0 +1,195 @@
+"""What a recipe may say. Every key is typed and known; components bring their own configurations, found through the registry."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from configs.registry import STAGES
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LLMConfig(Strict):
+    """`config`: a transformers configuration (`model_type` and sizes) for an LLM from scratch; `path`: a hub id or local folder."""
+
+    config: dict[str, Any] | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def one_of(self) -> "LLMConfig":
+        if (self.config is None) == (self.path is None):
+            raise ValueError("give either config (from scratch) or path (hub id or folder)")
+        return self
+
+
+class TokenizerConfig(Strict):
+    """`worlds`: build a small one from their text; `path`: a hub id or local folder (the protocol's tags are added to it)."""
+
+    worlds: list[str] | None = None
+    vocab_size: int = 1024
+    path: str | None = None
+
+
+class StreamConfig(Strict):
+    """encoder and projector by registry name with their options; fusion: a list of `{tokens, as, from_layer}`."""
+
+    encoder: dict[str, Any]
+    projector: dict[str, Any] = {"name": "mlp"}
+    fusion: list[dict[str, Any]] = [{"tokens": "all", "as": "residual", "from_layer": 0}]
+
+
+class LoraSettings(Strict):
+    """PEFT LoRA on modules whose names end with one of `targets`, within the parts named (`llm`, `image.encoder`, `audio.projector` …)."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: list[str] = ["q_proj", "v_proj"]
+    parts: list[str] = ["llm"]
+
+
+class ModelConfig(Strict):
+    """`init`: start from a Focal checkpoint; otherwise `llm`, `tokenizer` and `streams` build one."""
+
+    init: str | None = None
+    llm: LLMConfig | None = None
+    tokenizer: TokenizerConfig | None = None
+    streams: dict[str, StreamConfig] = {}
+    kv_scope: Literal["causal", "all"] = "causal"
+    kv_weights: Literal["shared", "separate"] = "shared"
+    media_norm: Literal["layer", "own", "none"] = "layer"
+    media_rope: Literal["placeholder", "none"] = "placeholder"
+    lora: LoraSettings | None = None
+    freeze: list[str] = []
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def buildable(self) -> "ModelConfig":
+        if self.init is None and (self.llm is None or self.tokenizer is None):
+            raise ValueError("give init (a checkpoint), or llm and tokenizer to build one")
+        return self
+
+
+class MediaSettings(Strict):
+    """Decoding budgets; they are written into every result."""
+
+    sample_rate: int = 16_000
+    max_seconds: float = 30.0
+    num_frames: int = 10
+    frame_size: int | None = None
+    max_pixels: int = 50_000_000
+    max_bytes: int = 500_000_000
+
+
+class SourceConfig(Strict):
+    """Where items come from: a `world` at a level (or levels with weights), or a `reader` of files under `path`."""
+
+    world: str | None = None
+    level: int | dict[int, float] = 1
+    families: list[str] | None = None
+    reader: str | None = None
+    path: str | None = None
+    options: dict[str, Any] = {}
+    split: str = "train"
+    limit: int | None = None
+
+    @model_validator(mode="after")
+    def one_of(self) -> "SourceConfig":
+        if (self.world is None) == (self.reader is None):
+            raise ValueError("give either world or reader")
+        if self.reader is not None and self.path is None:
+            raise ValueError("a reader needs a path (relative to data.root)")
+        return self
+
+
+class DataConfig(Strict):
+    root: str = "datasets"
+    media: MediaSettings = MediaSettings()
+    sources: dict[str, SourceConfig] = {}
+    cache: str | None = None
+    quarantine_limit: int = 100
+
+
+class WeightsConfig(Strict):
+    root: str = "weights"
+
+
+class ProtocolConfig(Strict):
+    """`instruction` is a line at the end of every prompt, for models that do not know the tags yet."""
+
+    instruction: str = ""
+
+
+class EvaluationConfig(Strict):
+    """One row of results after each stage named in `after` (`base` is the model before the first stage; None: after the last)."""
+
+    benchmark: str
+    level: int | None = None
+    n: int = 300
+    seed: int = 1000
+    path: str | None = None
+    options: dict[str, Any] = {}
+    families: list[str] | None = None
+    batch_size: int = 64
+    max_new_tokens: int = 200
+    protocol: str = "strict"
+    controls: list[str] = ["blank_media", "shuffled_media"]
+    after: list[str] | None = None
+    strategies: list[dict[str, Any]] = [{"name": "greedy"}]
+
+
+class Recipe(Strict):
+    name: str
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = None
+    model: ModelConfig
+    data: DataConfig = DataConfig()
+    weights: WeightsConfig = WeightsConfig()
+    protocol: ProtocolConfig = ProtocolConfig()
+    stages: list[Any] = Field(min_length=0)
+    evaluate: list[EvaluationConfig] = []
+    sinks: list[str] = []
+    release: bool = True
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def typed_stages(cls, lines: Any) -> list[Any]:
+        """Each stage is parsed by the configuration of its kind."""
+        if not isinstance(lines, list):
+            raise ValueError("stages must be a list")
+        return [parse_stage(line) for line in lines]
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Recipe":
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        for stage in self.stages:
+            for source in getattr(stage, "mixture", {}):
+                if source not in self.data.sources:
+                    raise ValueError(f"stage {stage.name!r}: mixture names source {source!r}, which data.sources does not have")
+        for row in self.evaluate:
+            for stage in row.after or []:
+                if stage not in ("base", *names):
+                    raise ValueError(f"evaluate {row.benchmark!r}: after names stage {stage!r}, which the recipe does not have")
+        return self
+
+
+class StageConfig(Strict):
+    """What every stage has."""
+
+    name: str
+    kind: str
+
+
+def parse_stage(line: Any) -> StageConfig:
+    if isinstance(line, StageConfig):
+        return line
+    if not isinstance(line, dict) or "kind" not in line:
+        raise ValueError("a stage needs a kind")
+    return STAGES.get(line["kind"]).config_class(**line)
