@@ -71,10 +71,15 @@ class ConvEncoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = features.to(self.position.dtype)
+        counts = lengths
         for conv in self.stem:
             x = F.gelu(conv(x))
+            if counts is not None:  # a medium must not see what lies behind its end: beyond it stand the zeros that a convolution pads with
+                counts = counts // 2
+                x = x * (torch.arange(x.shape[-1], device=x.device) < counts[:, None, None])
         x = x.flatten(2).transpose(1, 2)
-        counts = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else _after_strides(lengths)
+        if counts is None:
+            counts = torch.full((x.shape[0],), x.shape[1], device=x.device)
         x = x + self.position[: x.shape[1]]
         mask = valid_keys(counts, x.shape[1])
         for block in self.blocks:
