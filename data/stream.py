@@ -135,9 +135,9 @@ class Stream:
     def __iter__(self) -> Iterator[tuple[Any, list[Failure]]]:
         from torch.utils.data import DataLoader
 
-        items = _Items(self.mixture, self.encode)
-        options = {"multiprocessing_context": "fork", "prefetch_factor": 4, "worker_init_fn": _one_thread} if self.num_workers else {}
-        loader = DataLoader(
+        items: Any = _Items(self.mixture, self.encode)
+        options: dict[str, Any] = {"multiprocessing_context": "fork", "prefetch_factor": 4, "worker_init_fn": _one_thread} if self.num_workers else {}
+        loader: Any = DataLoader(
             items, batch_sampler=_Batches(self.position, self.batch_size), num_workers=self.num_workers,
             collate_fn=functools.partial(_split, collate=self.collate), **options,
         )  # fmt: skip

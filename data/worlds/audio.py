@@ -76,10 +76,8 @@ class AudioWorld(World):
         _listen(scene, facts)
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "facts": facts.facts | q.facts} | _mmau(scene, level)
         uid = hashlib.blake2b(f"{scene.group}/{q.text}/{q.options}/{scene.family}".encode(), digest_size=8).hexdigest()
-        record = Record(
-            f"audio-{level}-{uid}", q.text, q.answer, q.answer_type, [MediaRef("audio", f"world://audio/{level}/{uid}")], q.options, None, None, q.steps,
-            "world/audio", meta=meta,
-        )  # fmt: skip
+        medium = MediaRef("audio", f"world://audio/{level}/{uid}")
+        record = Record(f"audio-{level}-{uid}", q.text, q.answer, q.answer_type, [medium], q.options, steps=q.steps, source="world/audio", meta=meta)
         return Sample(record, [Media("audio", _sound(scene, rng), synth.RATE)])
 
 
@@ -94,7 +92,7 @@ def _events(count: int, repeats: bool, rng: np.random.Generator) -> list[tuple[E
 
 def _sound(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """The clip: events at jittered onsets over a faint noise floor."""
-    slots = scene.notes or scene.slots
+    slots: list = scene.notes or scene.slots
     step = SLOT if not scene.notes else int((0.3 if scene.fast else 0.45) * synth.RATE)
     lead = int(rng.integers(0, synth.RATE // 10))
     wave = rng.standard_normal(lead + step * len(slots) + synth.RATE // 10).astype(np.float32) * 0.001
@@ -244,8 +242,9 @@ FAMILIES = {
 def _mmau(scene: Scene, level: int) -> dict:
     """The fields that MMAU breaks its scores down by."""
     sub = {
-        "order": "Temporal Event Reasoning", "neighbour": "Temporal Event Reasoning", "count": "Event-Based Sound Reasoning", "compare": "Acoustic Source Inference",
-        "attribute": "Sound-Based Event Recognition", "overlap": "Acoustic Scene Reasoning", "melody": "Melodic Structure Interpretation",
+        "order": "Temporal Event Reasoning", "neighbour": "Temporal Event Reasoning", "count": "Event-Based Sound Reasoning",
+        "compare": "Acoustic Source Inference", "attribute": "Sound-Based Event Recognition", "overlap": "Acoustic Scene Reasoning",
+        "melody": "Melodic Structure Interpretation",
     }  # fmt: skip
     return {
         "task": "music" if scene.notes else "sound",

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from data.record import LETTERS, Step
+from data.record import LETTERS, AnswerType, Step
 
 
 @dataclasses.dataclass
@@ -18,7 +18,7 @@ class Question:
     template: str
     text: str = ""
     answer: list[str] = dataclasses.field(default_factory=list)
-    answer_type: str = "text"
+    answer_type: AnswerType = "text"
     options: list[str] | None = None
     precision: int | None = None
     steps: list[Step] = dataclasses.field(default_factory=list)

@@ -8,6 +8,7 @@ times, then each pair with the time of its collision or `no`.
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from itertools import combinations
 
@@ -71,10 +72,10 @@ class VideoWorld(World):
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "true_count": count, "facts": facts.facts | q.facts}
         meta |= {"discs": [dataclasses.astuple(d) for d in discs]}
         uid = hashlib.blake2b(f"{scene.group}/{discs}/{q.text}/{q.options}/{scene.family}".encode(), digest_size=8).hexdigest()
+        medium = MediaRef("video", f"world://video/{level}/{uid}")
         record = Record(
-            f"video-{level}-{uid}", q.text, q.answer, q.answer_type, [MediaRef("video", f"world://video/{level}/{uid}")], q.options, None, None, q.steps,
-            "world/video", meta=meta | q.meta,
-        )  # fmt: skip
+            f"video-{level}-{uid}", q.text, q.answer, q.answer_type, [medium], q.options, steps=q.steps, source="world/video", meta=meta | q.meta
+        )
         return Sample(record, [Media("video", frames(motion), FPS, frame_times() * (len(frame_times()) - 1) / FPS)])
 
 
@@ -94,7 +95,7 @@ def _clear(motion: Motion, most: int) -> bool:
     if len(seen) > most or len({c.pair for c in seen}) < len(seen):
         return False
     times = [0.0, *(c.time for c in seen)]
-    if any(b - a < 0.12 for a, b in zip(times, times[1:], strict=False)) or (seen and seen[-1].time > 0.88):
+    if any(b - a < 0.12 for a, b in itertools.pairwise(times)) or (seen and seen[-1].time > 0.88):
         return False
     for c in seen:
         places = motion.positions(c.time)

@@ -31,7 +31,7 @@ class Collision:
     """Two discs touch at `time`; `offset` in [0, 1) is how far off-centre (1 would be a graze)."""
 
     time: float
-    pair: tuple[str, str]
+    pair: tuple[str, ...]
     offset: float
 
 

@@ -27,11 +27,11 @@ def when(time: float) -> str:
     return "early" if time < 1 / 3 else ("middle" if time < 2 / 3 else "late")
 
 
-def pair_key(pair: tuple[str, str]) -> str:
+def pair_key(pair: tuple[str, ...]) -> str:
     return f"{pair[0]} {pair[1]}"
 
 
-def all_pairs(motion: Motion) -> list[tuple[str, str]]:
+def all_pairs(motion: Motion) -> list[tuple[str, ...]]:
     return list(combinations(sorted(d.name for d in motion.stretches[0]), 2))
 
 
@@ -47,12 +47,12 @@ def see_disc(name: str, motion: Motion, q: Question) -> int:
     return q.see(name, " ".join(cell(*motion.positions(times[i])[name]) for i in LOOKS))
 
 
-def see_pairs(pairs: list[tuple[str, str]], motion: Motion, q: Question) -> dict[tuple[str, str], int]:
+def see_pairs(pairs: list[tuple[str, ...]], motion: Motion, q: Question) -> dict[tuple[str, ...], int]:
     times = {c.pair: c.time for c in motion.until(1.0)}
     return {pair: q.see(pair_key(pair), when(times[pair]) if pair in times else "no") for pair in pairs}
 
 
-def _say(pair: tuple[str, str]) -> str:
+def _say(pair: tuple[str, ...]) -> str:
     return f"{pair[0]} and {pair[1]}"
 
 
@@ -84,7 +84,7 @@ def _which(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Genera
     return True
 
 
-def _think(q: Question, motion: Motion, pairs: list[tuple[str, str]]) -> None:
+def _think(q: Question, motion: Motion, pairs: list[tuple[str, ...]]) -> None:
     for name in sorted({n for p in pairs for n in p}):
         see_disc(name, motion, q)
     see_pairs(pairs, motion, q)

@@ -25,10 +25,10 @@ def frames(motion: Motion) -> np.ndarray:
     """uint8 [FRAMES, SIZE, SIZE, 3] with one-pixel soft edges."""
     where = [motion.positions(t) for t in frame_times()]
     pixel = (np.arange(SIZE) + 0.5) / SIZE
-    picture = np.broadcast_to(np.float32(GROUND), (FRAMES, SIZE, SIZE, 3)).copy()
+    picture = np.broadcast_to(np.array(GROUND, np.float32), (FRAMES, SIZE, SIZE, 3)).copy()
     for name in where[0]:
         xy = np.array([w[name] for w in where])
         distance = np.hypot(pixel[None, None, :] - xy[:, 0, None, None], pixel[None, :, None] - xy[:, 1, None, None])
         cover = np.clip((RADIUS - distance) * SIZE + 0.5, 0, 1)[..., None].astype(np.float32)
-        picture += cover * (np.float32(COLORS[name]) - picture)
+        picture += cover * (np.array(COLORS[name], np.float32) - picture)
     return np.round(picture).astype(np.uint8)

@@ -63,10 +63,19 @@ class VisionWorld(World):
             _perceive(scene, q)
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "facts": _facts(scene) | q.facts} | _mathvista(scene, q)
         uid = hashlib.blake2b(f"{scene.group}/{q.text}/{q.options}/{scene.family}".encode(), digest_size=8).hexdigest()
+        medium = MediaRef("image", f"world://vision/{level}/{uid}")
         record = Record(
-            f"vision-{level}-{uid}", q.text, q.answer, q.answer_type, [MediaRef("image", f"world://vision/{level}/{uid}")], q.options,
-            q.precision, None, q.steps, "world/vision", meta=meta,
-        )  # fmt: skip
+            f"vision-{level}-{uid}",
+            q.text,
+            q.answer,
+            q.answer_type,
+            [medium],
+            q.options,
+            q.precision,
+            steps=q.steps,
+            source="world/vision",
+            meta=meta,
+        )
         return Sample(record, [Media("image", array)])
 
 

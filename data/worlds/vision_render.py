@@ -15,7 +15,7 @@ GRID = (225, 225, 225)
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont:
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(16)
 
 
