@@ -50,6 +50,11 @@ class Decoding:
     key_ok: list[Tensor | None]
     stretch: list[int]
 
+    def take(self, rows: Tensor) -> None:
+        """Keep the given rows [R], in this order; a row may be taken several times."""
+        self.position = self.position[rows]
+        self.key_ok = [None if ok is None else ok[rows] for ok in self.key_ok]
+
 
 class FocalModel(PreTrainedModel, GenerationMixin):
     """A multimodal reasoner. Media come as `<stream>_features` [N, …], `<stream>_rows` [N] (ascending) and, where ragged, `<stream>_lengths` [N]."""
@@ -74,7 +79,11 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         names = inspect.signature(self.llm.model.layers[0].forward).parameters
         self.cache_argument = "cache" if "cache" in names else "past_key_values"  # renamed within transformers 5
         self.checkpoint_layers = False
+        # A placeholder stands for media and is never said.
+        self.never_said = sorted({stream.token_id for stream in self.streams.values()})
         self.post_init()
+        if self.never_said:
+            self.generation_config.suppress_tokens = self.never_said
 
     def _init_weights(self, module: nn.Module) -> None:
         """Our modules keep torch's initialisation; the LLM's are initialised by its own class."""
@@ -102,6 +111,10 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def head(self) -> Tensor:
         """The weight [V, d] that turns hidden states into logits."""
         return self.llm.lm_head.weight
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., d] -> logits [..., V], as the family's head makes them."""
+        return self.llm.lm_head(hidden)
 
     def encode_media(self, media: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Tokens [N, K, d] and counts [N] of each stream that has media in the batch. A GRPO step calls this once per prompt and passes the result on
@@ -169,7 +182,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
             total = cross_entropy(hidden[:, :-1][keep], self.head, labels[:, 1:][keep])
             loss = total / (keep.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
         else:
-            logits = self.llm.lm_head(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+            logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
     def prepare_inputs_for_generation(self, input_ids, past_key_values=None, cache=None, **kwargs):
@@ -271,6 +284,35 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         state.key_ok = [None if ok is None else torch.cat([ok, fresh], 1) for ok in state.key_ok]
         state.position = state.position + q
         return model.norm(hidden)
+
+    def _validate_model_kwargs(self, model_kwargs: dict) -> None:
+        """Media come under names that no signature lists; everything else is checked as ever."""
+        super()._validate_model_kwargs({k: v for k, v in model_kwargs.items() if k.rpartition("_")[0] not in self.streams})
+
+    @staticmethod
+    def take_rows(cache: DynamicCache, rows: Tensor) -> None:
+        """Keep the given rows [R] of a prefilled cache, in this order: drops finished rows, or repeats a prompt for its samples."""
+        cache.batch_select_indices(rows)
+        cache.decoding.take(rows)
+
+    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):
+        """Each row's media follow its copies, in ascending order of rows."""
+        if expand_size == 1:
+            return input_ids, kwargs
+        for name in self.streams:
+            rows = kwargs.get(f"{name}_rows")
+            if rows is None:
+                continue
+            owners = range(len(input_ids))
+            order = torch.cat([(rows == row).nonzero()[:, 0] for row in owners for _ in range(expand_size)])
+            counts = torch.bincount(rows, minlength=len(input_ids)).repeat_interleave(expand_size)
+            kwargs[f"{name}_rows"] = torch.arange(len(counts), device=rows.device).repeat_interleave(counts)
+            for key in (f"{name}_features", f"{name}_lengths"):
+                if kwargs.get(key) is not None:
+                    kwargs[key] = kwargs[key][order]
+        if kwargs.get("attention_mask") is not None:
+            kwargs["attention_mask"] = kwargs["attention_mask"].repeat_interleave(expand_size, 0)
+        return input_ids.repeat_interleave(expand_size, 0), kwargs
 
     @staticmethod
     def _step_mask(ok: Tensor | None, q: int, cache: DynamicCache, layer: int) -> Tensor | None:
