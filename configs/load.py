@@ -1,14 +1,16 @@
-"""From a recipe file and `key=value` overrides to a checked `Recipe`. A `base:` key inherits another file's keys; lists are replaced, never merged."""
+"""From a recipe file and `key=value` overrides to a checked `Recipe`. A `base:` key inherits another file's keys; lists are replaced, never
+merged."""
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from configs.registry import STAGES
 from configs.schema import Recipe
 
 
@@ -79,7 +81,7 @@ def _explain(error: ValidationError, plain: dict) -> str:
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            known = _fields_at(Recipe, item["loc"][:-1], error)
+            known = _fields_at(item["loc"][:-1], plain)
             near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
             lines.append(f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"))
         else:
@@ -87,17 +89,19 @@ def _explain(error: ValidationError, plain: dict) -> str:
     return "; ".join(lines)
 
 
-def _fields_at(model: Any, loc: tuple, error: ValidationError) -> list[str]:
+def _fields_at(loc: tuple, plain: dict) -> list[str]:
     """The valid keys where a key was unknown: walk the schema along the location as far as it is typed."""
+    model: Any = Recipe
+    if len(loc) > 1 and loc[0] == "stages":  # a stage has the keys of its kind
+        model, loc = STAGES.get(plain["stages"][loc[1]]["kind"]).config_class, loc[2:]
     for part in loc:
-        field = getattr(model, "model_fields", {}).get(part)
-        annotation = field.annotation if field else None
-        nested = [a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)]
-        model = nested[0] if nested else model
-    if error.title != "Recipe":  # a stage's own configuration complains under its own name
-        model = next((c for c in _subclasses(BaseModel) if c.__name__ == error.title), model)
+        field = model.model_fields.get(part)
+        model = _nested(field.annotation) or model if field else model
     return sorted(model.model_fields)
 
 
-def _subclasses(cls: type) -> list[type]:
-    return [s for direct in cls.__subclasses__() for s in (direct, *_subclasses(direct))]
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    """The first configuration class inside an annotation such as `dict[str, SourceConfig]` or `LoraSettings | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _nested(inner))), None)

@@ -1,8 +1,8 @@
 """What a recipe may say. Every key is typed and known; components bring their own configurations, found through the registry."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from configs.registry import STAGES
 
@@ -142,6 +142,22 @@ class EvaluationConfig(Strict):
     strategies: list[dict[str, Any]] = [{"name": "greedy"}]
 
 
+class StageConfig(Strict):
+    """What every stage has."""
+
+    name: str
+    kind: str
+
+
+def parse_stage(line: Any) -> StageConfig:
+    """Each stage is parsed by the configuration of its kind."""
+    if isinstance(line, StageConfig):
+        return line
+    if not isinstance(line, dict) or "kind" not in line:
+        raise ValueError("a stage needs a kind")
+    return STAGES.get(line["kind"]).config_class(**line)
+
+
 class Recipe(Strict):
     name: str
     seed: int = 0
@@ -151,18 +167,10 @@ class Recipe(Strict):
     data: DataConfig = DataConfig()
     weights: WeightsConfig = WeightsConfig()
     protocol: ProtocolConfig = ProtocolConfig()
-    stages: list[Any] = Field(min_length=0)
+    stages: list[Annotated[Any, BeforeValidator(parse_stage)]]
     evaluate: list[EvaluationConfig] = []
     sinks: list[str] = []
     release: bool = True
-
-    @field_validator("stages", mode="before")
-    @classmethod
-    def typed_stages(cls, lines: Any) -> list[Any]:
-        """Each stage is parsed by the configuration of its kind."""
-        if not isinstance(lines, list):
-            raise ValueError("stages must be a list")
-        return [parse_stage(line) for line in lines]
 
     @model_validator(mode="after")
     def consistent(self) -> "Recipe":
@@ -178,18 +186,3 @@ class Recipe(Strict):
                 if stage not in ("base", *names):
                     raise ValueError(f"evaluate {row.benchmark!r}: after names stage {stage!r}, which the recipe does not have")
         return self
-
-
-class StageConfig(Strict):
-    """What every stage has."""
-
-    name: str
-    kind: str
-
-
-def parse_stage(line: Any) -> StageConfig:
-    if isinstance(line, StageConfig):
-        return line
-    if not isinstance(line, dict) or "kind" not in line:
-        raise ValueError("a stage needs a kind")
-    return STAGES.get(line["kind"]).config_class(**line)

@@ -7,6 +7,7 @@ kind.
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +37,16 @@ KINDS = {
     "tw_grpo": Kind(),
     "stable_reinforce": Kind(mean="sequence", pre_clip=PRE_CLIP),
 }
+
+
+class Bounds(NamedTuple):
+    """How far a ratio may move: the clip below and above 1, the two-sided clip's `delta`, and the temperatures of the soft kind."""
+
+    low: float
+    high: float
+    delta: float | None
+    tau_positive: float
+    tau_negative: float
 
 
 def policy_loss(
@@ -86,14 +97,8 @@ def policy_loss(
     ratio = (log_ratio if rule.ratio == "sequence" else torch.where(mask.bool(), log_ratio, 0)).exp()
     advantage = advantages.to(logps.dtype)[:, None]
 
-    if rule.term == "detached":
-        term = -ratio.detach().clamp(max=epsilon_high) * advantage * logps
-    elif rule.term == "soft":
-        tau = torch.where(advantage > 0, tau_positive, tau_negative)
-        term = -torch.sigmoid(tau * (ratio - 1)) * 4 / tau * advantage
-    else:
-        bounded = ratio if delta is None else ratio.clamp(max=delta)
-        term = -torch.minimum(bounded * advantage, ratio.clamp(1 - epsilon_low, 1 + epsilon_high) * advantage)
+    bounds = Bounds(epsilon_low, epsilon_high, delta, tau_positive, tau_negative)
+    term = _term(rule.term, ratio, advantage, logps, bounds)
     metrics = _clip_metrics(rule, ratio, advantage, mask, epsilon_low, epsilon_high)
     if beta:
         kl = k3(logps, ref_logps)
@@ -103,6 +108,17 @@ def policy_loss(
     loss = _reduce(torch.where(mask.bool(), weighted.expand_as(mask), 0), mask, rule.mean, denominator, num_sequences, max_completion_length)
     metrics["ratio"] = _masked_mean(ratio.detach().expand_as(mask), mask)
     return loss, metrics
+
+
+def _term(term: str, ratio: Tensor, advantage: Tensor, logps: Tensor, bounds: Bounds) -> Tensor:
+    """What is minimised per token, before weights and KL; ratio [N, T] or [N, 1], advantage [N, 1]."""
+    if term == "detached":
+        return -ratio.detach().clamp(max=bounds.high) * advantage * logps
+    if term == "soft":
+        tau = torch.where(advantage > 0, bounds.tau_positive, bounds.tau_negative)
+        return -torch.sigmoid(tau * (ratio - 1)) * 4 / tau * advantage
+    bounded = ratio if bounds.delta is None else ratio.clamp(max=bounds.delta)
+    return -torch.minimum(bounded * advantage, ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantage)
 
 
 def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
