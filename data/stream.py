@@ -118,9 +118,20 @@ class Stream:
     workers.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, encode: Callable[[Sample], Any], collate: Callable[[list], Any], num_workers: int = 0):
+    def __init__(
+        self,
+        mixture: Mixture,
+        batch_size: int,
+        encode: Callable[[Sample], Any],
+        collate: Callable[[list], Any],
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if batch_size % world_size:
+            raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} processes that share it")
         self.mixture, self.batch_size, self.encode, self.collate, self.num_workers = mixture, batch_size, encode, collate, num_workers
-        self.position = 0
+        self.rank, self.world_size, self.position = rank, world_size, 0
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position, "batch_size": self.batch_size}
@@ -133,13 +144,14 @@ class Stream:
         self.position = state["position"]
 
     def __iter__(self) -> Iterator[tuple[Any, list[Failure]]]:
+        import torch
         from torch.utils.data import DataLoader
 
         items: Any = _Items(self.mixture, self.encode)
         options: dict[str, Any] = {"multiprocessing_context": "fork", "prefetch_factor": 4, "worker_init_fn": _one_thread} if self.num_workers else {}
         loader: Any = DataLoader(
-            items, batch_sampler=_Batches(self.position, self.batch_size), num_workers=self.num_workers,
-            collate_fn=functools.partial(_split, collate=self.collate), **options,
+            items, batch_sampler=_Batches(self.position, self.batch_size, self.rank, self.world_size), num_workers=self.num_workers,
+            collate_fn=functools.partial(_split, collate=self.collate), generator=torch.Generator().manual_seed(0), **options,
         )  # fmt: skip
         for result in loader:
             self.position += 1
@@ -169,15 +181,15 @@ class _Items:
 
 
 class _Batches:
-    """Endless batches of item numbers, from a batch number on."""
+    """Endless batches of item numbers, from a batch number on; each process takes its share of every batch."""
 
-    def __init__(self, start: int, size: int):
-        self.start, self.size = start, size
+    def __init__(self, start: int, size: int, rank: int, world_size: int):
+        self.start, self.size, self.rank, self.world_size = start, size, rank, world_size
 
     def __iter__(self) -> Iterator[list[int]]:
         batch = self.start
         while True:
-            yield list(range(batch * self.size, (batch + 1) * self.size))
+            yield list(range(batch * self.size + self.rank, (batch + 1) * self.size, self.world_size))
             batch += 1
 
 

@@ -112,3 +112,32 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def finish(folder: Path, manifest: str) -> None:
+    """Mark a stage as finished (atomically: `done.json` appears whole or not at all), then drop its mid-stage checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".tmp-done.json"
+    temporary.write_text(manifest)
+    _sync(temporary)
+    os.replace(temporary, folder / "done.json")
+    for old in folder.glob("step-*"):
+        shutil.rmtree(old)
+
+
+def finish_weights(stage_dir: Path, model: nn.Module, processor: Any) -> None:
+    """The stage's result as a loadable checkpoint folder (transformers layout), written before anything else builds on it."""
+    temporary, target = stage_dir / ".tmp-checkpoint", stage_dir / "checkpoint"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    processor.save_pretrained(temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+
+
+def load_weights(stage_dir: Path, model: nn.Module) -> None:
+    """Put a finished stage's weights into the model."""
+    state = load_file(stage_dir / "checkpoint" / MODEL)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if unexpected or set(missing) - _tied(model):
+        raise ValueError(f"{stage_dir}: its checkpoint is not of this model")

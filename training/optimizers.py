@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from training.muon import Muon
+
 
 def part_of(name: str) -> str:
     """The part that a parameter belongs to: `llm`, `image.encoder`, `audio.projector` …"""
@@ -54,7 +56,7 @@ class Optimizers:
 
 
 def build_optimizers(model: nn.Module, kind: str, lr: float, muon_lr: float, lr_parts: dict[str, float], weight_decay: float) -> Optimizers:
-    """`adamw`: everything at `lr`. `muon`: two-dimensional hidden matrices by torch's Muon at `muon_lr`, embeddings, heads, convolutions, norms and biases by AdamW at
+    """`adamw`: everything at `lr`. `muon`: two-dimensional hidden matrices by Muon at `muon_lr`, embeddings, heads, convolutions, norms and biases by AdamW at
     `lr`. `lr_parts` multiplies the rates of parts. Weight decay acts on matrices only."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not trained:
@@ -75,7 +77,7 @@ def build_optimizers(model: nn.Module, kind: str, lr: float, muon_lr: float, lr_
     if adamw:
         optimizers.append(torch.optim.AdamW(adamw, betas=(0.9, 0.95), foreach=True))
     if muon:
-        optimizers.append(torch.optim.Muon(muon, momentum=0.95))
+        optimizers.append(Muon(muon, momentum=0.95))
     return Optimizers(optimizers)
 
 

@@ -1,0 +1,108 @@
+"""A recipe becomes a run directory: stages one after the other, an evaluation where the recipe asks for one, results, report, release.
+
+Everything is resumable: a finished stage is marked by `done.json` and skipped, an unfinished one continues at its last checkpoint, an evaluation at its last item.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from configs.load import dump, to_yaml
+from configs.registry import SINKS, STAGES
+from configs.schema import Recipe
+
+
+class Clock:
+    """Seconds per phase; phases never overlap. Kept in `phases.json`, so that a resumed run still knows what the first part took."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def time(self, phase: str, work: Any, *args: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return work(*args)
+        finally:
+            self.seconds[phase] = round(self.seconds.get(phase, 0.0) + time.perf_counter() - start, 2)
+            self.path.write_text(json.dumps(self.seconds))
+
+
+def run(recipe: Recipe, run_dir: Path) -> Path:
+    """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
+    import torch
+    from accelerate import Accelerator
+
+    from data.media import Quarantine
+    from training.build import build_reasoner
+    from training.stages.context import StageContext
+
+    _claim(recipe, run_dir)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    accelerator = Accelerator()
+    clock = Clock(run_dir / "phases.json")
+    model, processor = clock.time("build", build_reasoner, recipe)
+    if recipe.model.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    model.to(accelerator.device)
+    sinks = [SINKS.get(name)(run_dir) for name in recipe.sinks] if accelerator.is_main_process else []
+    quarantine = Quarantine(run_dir / "quarantine.jsonl", recipe.data.quarantine_limit)
+    context = StageContext(recipe, model, processor, run_dir, accelerator, quarantine, sinks)
+    rows = _evaluate(context, clock, "base")
+    for index, config in enumerate(recipe.stages):
+        clock.time(config.name, _stage, context, config, run_dir / "stages" / f"{index}-{config.name}")
+        rows += _evaluate(context, clock, config.name)
+    for sink in sinks:
+        sink.close()
+    if accelerator.is_main_process:
+        _finish(recipe, context, run_dir, clock, rows)
+    return run_dir
+
+
+def _claim(recipe: Recipe, run_dir: Path) -> None:
+    """Write the resolved recipe, or check that the directory belongs to the same one."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path, text = run_dir / "recipe.yaml", to_yaml(recipe)
+    if path.is_file() and path.read_text() != text:
+        raise ValueError(f"{run_dir} holds a run of a different recipe: choose another name (name=…) or remove the directory")
+    path.write_text(text)
+
+
+def _stage(context: Any, config: Any, stage_dir: Path) -> None:
+    """Run one stage, or load what it left."""
+    from training.checkpoint import finish_weights, load_weights
+
+    stage = STAGES.get(config.kind)(config)
+    stage_dir.mkdir(parents=True, exist_ok=True)
+    if not (stage_dir / "done.json").is_file():
+        stage.run(context, stage_dir)
+        if context.is_main and getattr(stage, "changes_policy", True):
+            finish_weights(stage_dir, context.model, context.processor)
+    elif getattr(stage, "changes_policy", True):
+        load_weights(stage_dir, context.model)
+
+
+def _evaluate(context: Any, clock: Clock, stage: str) -> list[dict]:
+    """Rows of results for this stage, from the evaluations that name it (those without `after` follow the last stage)."""
+    recipe = context.recipe
+    last = recipe.stages[-1].name if recipe.stages else "base"
+    wanted = [e for e in recipe.evaluate if (stage in e.after if e.after is not None else stage == last)]
+    if not wanted or not context.is_main:
+        return []
+    from eval.run import run_evaluations
+
+    return clock.time(f"eval_{stage}", run_evaluations, context.model, context.processor, recipe, wanted, stage, context.run_dir)
+
+
+def _finish(recipe: Recipe, context: Any, run_dir: Path, clock: Clock, rows: list[dict]) -> None:
+    from eval.report import write_report
+    from eval.results import write_results
+    from training.release import write_release
+
+    write_results(run_dir, dump(recipe), rows, clock.seconds)
+    if recipe.release:
+        clock.time("release", write_release, context.model, context.processor, recipe, run_dir)
+    clock.time("report", write_report, run_dir)
+    write_results(run_dir, dump(recipe), rows, clock.seconds)

@@ -1,0 +1,91 @@
+"""Supervised stages: `sft` on completions with their steps, and `align`, the same with only the projectors trained."""
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from configs.schema import StageConfig
+from training.loop import Loop
+from training.optimizers import build_optimizers, freeze
+from training.stages.context import StageContext
+
+
+class TrainSettings(StageConfig):
+    """What every stage that trains has: `mixture` names sources of the recipe with their weights; `lr_parts` multiplies rates of parts; `warmup` is a share of the steps."""
+
+    mixture: dict[str, float]
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    lr: float = 1e-3
+    muon_lr: float = 0.01
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    lr_parts: dict[str, float] = {}
+    weight_decay: float = 0.01
+    warmup: float = 0.03
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: float = 1.0
+    freeze: list[str] = []
+    num_workers: int = 1
+    save_every: int = 500
+    max_tokens: int = 2048
+
+
+class SFTConfig(TrainSettings):
+    """`steps_in_completion: false` teaches answers alone."""
+
+    kind: str = "sft"
+    steps_in_completion: bool = True
+
+
+class AlignConfig(SFTConfig):
+    kind: str = "align"
+
+
+class SFTStage:
+    """Next-token loss on the completion only; prompt, media and padding are masked."""
+
+    config_class = SFTConfig
+
+    def __init__(self, config: SFTConfig):
+        self.config = config
+
+    def frozen(self, model: torch.nn.Module) -> list[str]:
+        return self.config.freeze
+
+    def run(self, context: StageContext, stage_dir: Path) -> None:
+        """Train `context.model` in place and leave the stage's manifest in `stage_dir`."""
+        config, model = self.config, context.model
+        freeze(model, self.frozen(model))
+        optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
+        wrapped = context.prepare(model)
+        encode = functools.partial(context.encode, steps=config.steps_in_completion, max_tokens=config.max_tokens)
+        stream = context.stream(config, encode)
+        loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
+        model.train()
+        loop.run(stream, functools.partial(supervised_step, wrapped, context), context.quarantine_all)
+        loop.close({"kind": config.kind, "mixture": config.mixture})
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+
+
+def supervised_step(model: torch.nn.Module, context: StageContext, batch: dict[str, Any], step: int) -> dict[str, float]:
+    """Gradients of the mean loss over all completion tokens of the step, across all processes."""
+    batch = context.to_device(batch)
+    count = (batch["labels"][:, 1:] != -100).sum()
+    everywhere = context.total(count)
+    with context.autocast():
+        loss = model(**batch, num_items_in_batch=everywhere / context.world_size).loss
+    context.backward(loss)
+    return {"loss": float(context.mean(loss.detach())), "tokens": float(everywhere)}
+
+
+class AlignStage(SFTStage):
+    """Only the projectors learn: the usual first stage with a pretrained encoder and a pretrained LLM."""
+
+    config_class = AlignConfig
+
+    def frozen(self, model: torch.nn.Module) -> list[str]:
+        return [*self.config.freeze, "llm", *(f"{name}.encoder" for name in model.streams)]
