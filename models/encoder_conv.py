@@ -104,9 +104,11 @@ def resize_frames(frames: np.ndarray, size: int) -> Tensor:
 
 @functools.cache
 def _mel_transform(sample_rate: int, num_mels: int):
-    import torchaudio
-
-    return torchaudio.transforms.MelSpectrogram(sample_rate, n_fft=512, win_length=400, hop_length=sample_rate // 100, n_mels=num_mels, f_min=40.0)
+    try:
+        from torchaudio.transforms import MelSpectrogram
+    except ImportError as error:
+        raise ValueError("sound needs torchaudio: pip install torchaudio") from error
+    return MelSpectrogram(sample_rate, n_fft=512, win_length=400, hop_length=sample_rate // 100, n_mels=num_mels, f_min=40.0)
 
 
 def log_mel(media: Media, sample_rate: int, num_mels: int, max_seconds: float) -> Tensor:

@@ -176,6 +176,8 @@ def _resampled(media: Media, rate: int) -> Tensor:
         return wave
     if media.rate is None or media.rate < rate:
         raise ValueError(f"sound at {media.rate} Hz reached an encoder for {rate} Hz: set data.media.sample_rate to at least {rate}")
-    import torchaudio.functional
-
-    return torchaudio.functional.resample(wave, round(media.rate), rate)
+    try:
+        from torchaudio.functional import resample
+    except ImportError as error:
+        raise ValueError(f"sound at {media.rate} Hz needs torchaudio to become {rate} Hz: pip install torchaudio") from error
+    return resample(wave, round(media.rate), rate)

@@ -6,6 +6,8 @@ keys of a row, d LLM width, V vocabulary.
 
 import dataclasses
 import inspect
+import json
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +97,22 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def gradient_checkpointing_disable(self) -> None:
         self.checkpoint_layers = False
 
+    def save_pretrained(self, save_directory, *args, **kwargs) -> None:
+        """As transformers saves, with our code beside the weights. Components from outside this package cannot travel and are refused by name."""
+        for name, stream in self.streams.items():
+            for part in (stream.encoder, stream.projector):
+                if type(part).__module__.rpartition(".")[0] != __package__:
+                    raise ValueError(
+                        f"{name}: {type(part).__name__} is defined in {type(part).__module__}; to be released it must be a file of models/"
+                    )
+        super().save_pretrained(save_directory, *args, **kwargs)
+        # register_for_auto_class knows one class name per model; transformers has two for ours.
+        path = Path(save_directory) / "config.json"
+        stored = json.loads(path.read_text())
+        if "AutoModelForCausalLM" in stored.get("auto_map", {}):
+            stored["auto_map"]["AutoModelForMultimodalLM"] = stored["auto_map"]["AutoModelForCausalLM"]
+            path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
     def get_input_embeddings(self) -> nn.Module:
         return self.llm.get_input_embeddings()
 
@@ -183,7 +201,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
             loss = total / (keep.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
         else:
             logits = self.logits(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{self.cache_argument: cache})
 
     def prepare_inputs_for_generation(self, input_ids, past_key_values=None, cache=None, **kwargs):
         """Media go in with the prompt only; later steps carry the last token."""

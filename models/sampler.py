@@ -1,7 +1,7 @@
 """Batched cached decoding of our own model: greedy or by temperature, one prefill per prompt however many samples are drawn from it.
 
-A row's randomness is drawn ahead from its own seed, so a completion does not depend on the rows beside it (up to rounding). Shape legend: B prompts, G samples
-of a prompt, R rows still decoding, n new tokens, V vocabulary.
+A row's randomness is drawn ahead from its own seed, so a completion does not depend on the rows beside it (up to rounding).
+Shape legend: B prompts, G samples of a prompt, R rows still decoding, n new tokens, V vocabulary.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from transformers import DynamicCache
 
 @dataclasses.dataclass
 class Sampled:
-    """ids [B * G, n] with the end token where there is one, then padding; lengths [B * G] count it; logps [B * G, n] under the distribution sampled from (at
-    temperature 0: the model's own), 0 at padding; finished [B * G]: ended by itself. The G samples of a prompt stand together."""
+    """ids [B * G, n] with the end token where there is one, then padding; lengths [B * G] count it; finished [B * G]: ended by itself;
+    logps [B * G, n] under the distribution sampled from (at temperature 0: the model's own), 0 at padding. The G samples of a prompt stand together."""
 
     ids: Tensor
     lengths: Tensor
@@ -37,7 +37,8 @@ def sample(
 ) -> Sampled:
     """Continue each prompt of a left-padded processor batch until one of `stop_ids` or `max_new_tokens`.
 
-    temperature 0 is greedy. Placeholders of media are never drawn. seeds: one per row (B * G); without them rows are seeded 0, 1, 2, …. Dropout is off while sampling and put back as it was.
+    temperature 0 is greedy. Placeholders of media are never drawn. seeds: one per row (B * G); without them rows are seeded 0, 1, 2, ….
+    Dropout is off while sampling and put back as it was.
     """
     if not bool(batch["attention_mask"][:, -1].all()):
         raise ValueError("sampling needs prompts padded on the left: processor(..., padding_side='left')")

@@ -236,7 +236,8 @@ def test_kv_without_positions_ignores_the_order_of_media_tokens(make_model, make
 
 
 def test_one_head_by_hand():
-    """q = [1, 0], a text key [1, 0] with value [1, 0], a media key [1, 0] with value [0, 1]: equal scores, so weights 1/2 and 1/2; the media masked: [1, 0]."""
+    """q = [1, 0], a text key [1, 0] with value [1, 0], a media key [1, 0] with value [0, 1]: equal scores, so weights 1/2 and 1/2; the media
+    masked: [1, 0]."""
     from models.fusion import KV, Layout, attention_mask
 
     text = Layout(torch.tensor([[1]]), torch.ones(1, 1, dtype=torch.bool), True, False)
