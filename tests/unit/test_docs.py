@@ -1,0 +1,89 @@
+"""What the documentation says is true: its examples run, its files exist, its recipes parse."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from configs.registry import REWARDS, WORLDS
+from data import protocol
+from data.verdict import Verdict
+from models.registry import PROJECTORS
+from training.rewards.rollout import Rollout
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.fixture
+def examples():
+    """Runs every Python block of a page, and takes what it registered out again."""
+    tables = (REWARDS, WORLDS, PROJECTORS)
+    before = [dict(table._objects) for table in tables]
+
+    def run(page: str) -> dict:
+        names = {"__name__": "docs_example"}
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+            exec(compile(block, page, "exec"), names)
+        return names
+
+    yield run
+    for table, objects in zip(tables, before, strict=True):
+        table._objects = objects
+
+
+def test_the_example_world_is_sound(examples):
+    examples("adding_a_component.md")
+    world = WORLDS.get("shade")()
+    for seed in range(20):
+        sample = world.sample(1, seed, "train")
+        verdict = world.verify(sample.record.validate(), protocol.completion(sample.record))
+        assert (verdict.answer_ok, verdict.format_ok, verdict.steps) == (True, True, ["ok"])
+        wrong = "B" if sample.record.answer == ["A"] else "A"
+        assert not world.verify(sample.record, f"<think></think><answer>{wrong}</answer>").answer_ok
+        assert (sample.media[0].array.mean() >= 128) == (sample.record.steps[0].value == "bright")
+    assert np.array_equal(world.sample(1, 5).media[0].array, world.sample(1, 5).media[0].array)
+
+
+def test_the_example_projector_counts_as_it_projects(examples):
+    examples("adding_a_component.md")
+    cls = PROJECTORS.get("first")
+    projector = cls(cls.config_class(keep=3), 6, 10)
+    tokens, counts = projector(torch.ones(2, 5, 6), torch.tensor([5, 2]))
+    assert tokens.shape == (2, 3, 10)
+    assert counts.tolist() == [projector_count(cls, 5), projector_count(cls, 2)] == [3, 2]
+
+
+def projector_count(cls, count):
+    return cls.config_class(keep=3).num_tokens(count)
+
+
+def test_the_example_reward_reads_the_verdict(examples):
+    examples("adding_a_component.md")
+    reward = REWARDS.get("seen_before_said")
+    verdicts = [(True, ["ok"]), (True, ["wrong"]), (False, ["ok"]), (True, [])]
+    rollouts = [Rollout(None, "", Verdict(ok, float(ok), True, steps, None, 0.0, "ok"), 5) for ok, steps in verdicts]
+    assert [reward(rollout) for rollout in rollouts] == [1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_a_page_names_exist(page):
+    named = set(re.findall(r"`((?:configs|data|models|training|reasoning|eval|bench|tests|docs)/[\w./-]*)`", page.read_text()))
+    named |= {f"{page.parent.relative_to(ROOT)}/{link}" for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text())}
+    made_by_a_run = re.compile(r"(^|/)runs/")
+    assert [name for name in sorted(named) if not made_by_a_run.search(name) and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_recipes_that_a_page_starts_exist(page):
+    commands = re.findall(r"train\.py\s+(configs/[\w./-]+\.yaml)", page.read_text())
+    assert [recipe for recipe in commands if not (ROOT / recipe).is_file()] == []
+
+
+def test_citation_names_title_version_and_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["license"], citation["version"]) == ("Apache-2.0", "0.1.0")
+    assert f'version = "{citation["version"]}"' in (ROOT / "pyproject.toml").read_text()
