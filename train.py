@@ -31,9 +31,12 @@ def _run(options: argparse.Namespace) -> int:
 
         print(describe(recipe))
         return 0
-    from training.run import run
+    from eval.report import write_report
+    from eval.results import write_results
+    from eval.run import run_evaluations
+    from training.run import Judge, run
 
-    run_dir = run(recipe, Path(options.runs) / recipe.name)
+    run_dir = run(recipe, Path(options.runs) / recipe.name, Judge(run_evaluations, write_results, write_report))
     print(f"done: {run_dir / 'report.html'}")
     return 0
 

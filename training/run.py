@@ -6,11 +6,19 @@ Everything is resumable: a finished stage is marked by `done.json` and skipped, 
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.load import dump, to_yaml
 from configs.registry import SINKS, STAGES
 from configs.schema import Recipe
+
+
+class Judge(NamedTuple):
+    """What judges a run: functions of `eval`, handed in by the entry point, because `training` never imports `eval`."""
+
+    run_evaluations: Any
+    write_results: Any
+    write_report: Any
 
 
 class Clock:
@@ -29,7 +37,7 @@ class Clock:
             self.path.write_text(json.dumps(self.seconds))
 
 
-def run(recipe: Recipe, run_dir: Path) -> Path:
+def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
     import torch
     from accelerate import Accelerator
@@ -50,14 +58,14 @@ def run(recipe: Recipe, run_dir: Path) -> Path:
     sinks = [SINKS.get(name)(run_dir) for name in recipe.sinks] if accelerator.is_main_process else []
     quarantine = Quarantine(run_dir / "quarantine.jsonl", recipe.data.quarantine_limit)
     context = StageContext(recipe, model, processor, run_dir, accelerator, quarantine, sinks)
-    rows = _evaluate(context, clock, "base")
+    rows = _evaluate(context, judge, clock, "base")
     for index, config in enumerate(recipe.stages):
         clock.time(config.name, _stage, context, config, run_dir / "stages" / f"{index}-{config.name}")
-        rows += _evaluate(context, clock, config.name)
+        rows += _evaluate(context, judge, clock, config.name)
     for sink in sinks:
         sink.close()
     if accelerator.is_main_process:
-        _finish(recipe, context, run_dir, clock, rows)
+        _finish(recipe, context, judge, clock, rows)
     return run_dir
 
 
@@ -84,25 +92,22 @@ def _stage(context: Any, config: Any, stage_dir: Path) -> None:
         load_weights(stage_dir, context.model)
 
 
-def _evaluate(context: Any, clock: Clock, stage: str) -> list[dict]:
+def _evaluate(context: Any, judge: Judge, clock: Clock, stage: str) -> list[dict]:
     """Rows of results for this stage, from the evaluations that name it (those without `after` follow the last stage)."""
     recipe = context.recipe
     last = recipe.stages[-1].name if recipe.stages else "base"
     wanted = [e for e in recipe.evaluate if (stage in e.after if e.after is not None else stage == last)]
     if not wanted or not context.is_main:
         return []
-    from eval.run import run_evaluations
-
-    return clock.time(f"eval_{stage}", run_evaluations, context.model, context.processor, recipe, wanted, stage, context.run_dir)
+    return clock.time(f"eval_{stage}", judge.run_evaluations, context.model, context.processor, recipe, wanted, stage, context.run_dir)
 
 
-def _finish(recipe: Recipe, context: Any, run_dir: Path, clock: Clock, rows: list[dict]) -> None:
-    from eval.report import write_report
-    from eval.results import write_results
+def _finish(recipe: Recipe, context: Any, judge: Judge, clock: Clock, rows: list[dict]) -> None:
     from training.release import write_release
 
-    write_results(run_dir, dump(recipe), rows, clock.seconds)
+    run_dir = context.run_dir
+    judge.write_results(run_dir, dump(recipe), rows, clock.seconds)
     if recipe.release:
         clock.time("release", write_release, context.model, context.processor, recipe, run_dir)
-    clock.time("report", write_report, run_dir)
-    write_results(run_dir, dump(recipe), rows, clock.seconds)
+    clock.time("report", judge.write_report, run_dir)
+    judge.write_results(run_dir, dump(recipe), rows, clock.seconds)
