@@ -18,3 +18,19 @@ class Media:
     array: np.ndarray
     rate: float | None = None
     times: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MediaSpec:
+    """At what rates and within which limits files are decoded."""
+
+    sample_rate: int = 16_000
+    max_seconds: float = 30.0
+    num_frames: int = 10
+    frame_size: int | None = None
+    max_pixels: int = 50_000_000
+    max_bytes: int = 500_000_000
+
+
+def decode(path: str, kind: str, spec: MediaSpec, start_s: float | None = None, end_s: float | None = None) -> Media:
+    raise NotImplementedError
