@@ -1,6 +1,7 @@
 """The training loop that all stages share: take a batch, let the stage make gradients, step, log, save. What a stage learns from is its own business.
 
-`compute(batch, step) -> metrics` leaves gradients on the model. A loss or gradient that is not finite never reaches the weights: the step is dropped and counted, and a
+`compute(batch, step) -> metrics` leaves gradients on the model. A loss or gradient that is not finite never reaches the weights: the step is
+dropped and counted, and a
 run of such steps ends the stage with an error.
 """
 
@@ -21,14 +22,15 @@ from training.sinks import JsonlSink, Progress, Sink
 MOST_BAD_STEPS = 20  # in a row
 
 
-class Diverged(ValueError):
+class DivergedError(ValueError):
     """The loss or its gradient stayed non-finite."""
 
 
 class Loop:
     """One stage's run. `settings` is the stage's configuration: steps, warmup, schedule, clip, save_every."""
 
-    def __init__(self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main: bool = True):
+    def __init__(self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main:
+    bool = True):
         self.model, self.optimizers, self.settings = model, optimizers, settings
         self.stage_dir, self.sinks, self.main = stage_dir, list(sinks), main
         self.step, self.tokens_seen, self.bad_steps, self.skipped = 0, 0, 0, 0
@@ -81,7 +83,8 @@ class Loop:
         self.optimizers.zero_grad()
         self.bad_steps, self.skipped = self.bad_steps + 1, self.skipped + 1
         if self.bad_steps >= MOST_BAD_STEPS:
-            raise Diverged(f"stage {self.settings.name!r}: {MOST_BAD_STEPS} steps in a row had a loss or gradient that is not finite: lower lr or clip")
+            raise DivergedError(f"stage {self.settings.name!r}: {MOST_BAD_STEPS} steps in a row had a loss or gradient that is not finite: lower lr
+            or clip")
         return norm
 
     def _log(self, metrics: dict[str, float], progress: Progress) -> None:

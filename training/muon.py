@@ -1,7 +1,9 @@
 """Muon in float32, with equal matrices orthogonalised together.
 
-torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, one matrix after the other: 113 ms a step for the 51 matrices of the nano model on two CPU cores
-without bf16 units, against 20-40 ms here. The update is the same rule (Nesterov momentum, five quintic iterations, rate scaled by sqrt(max(1, rows/columns))), and a test
+torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, one matrix after the other: 113 ms a step for the 51 matrices of the nano model on
+two CPU cores
+without bf16 units, against 20-40 ms here. The update is the same rule (Nesterov momentum, five quintic iterations, rate scaled by sqrt(max(1,
+rows/columns))), and a test
 compares the two.
 """
 

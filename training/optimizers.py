@@ -56,7 +56,8 @@ class Optimizers:
 
 
 def build_optimizers(model: nn.Module, kind: str, lr: float, muon_lr: float, lr_parts: dict[str, float], weight_decay: float) -> Optimizers:
-    """`adamw`: everything at `lr`. `muon`: two-dimensional hidden matrices by Muon at `muon_lr`, embeddings, heads, convolutions, norms and biases by AdamW at
+    """`adamw`: everything at `lr`. `muon`: two-dimensional hidden matrices by Muon at `muon_lr`, embeddings, heads, convolutions, norms and biases
+    by AdamW at
     `lr`. `lr_parts` multiplies the rates of parts. Weight decay acts on matrices only."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not trained:
@@ -82,7 +83,8 @@ def build_optimizers(model: nn.Module, kind: str, lr: float, muon_lr: float, lr_
 
 
 def schedule(step: int, steps: int, warmup: float, kind: str = "cosine", floor: float = 0.0) -> float:
-    """Scale of the learning rate at a step (counted from 0): linear warm-up over the first `warmup` share of the steps, then `cosine` or `linear` to `floor`, or
+    """Scale of the learning rate at a step (counted from 0): linear warm-up over the first `warmup` share of the steps, then `cosine` or `linear`
+    to `floor`, or
     `constant`."""
     warm = max(1, round(warmup * steps))
     if step < warm:

@@ -1,6 +1,7 @@
 """A recipe becomes a run directory: stages one after the other, an evaluation where the recipe asks for one, results, report, release.
 
-Everything is resumable: a finished stage is marked by `done.json` and skipped, an unfinished one continues at its last checkpoint, an evaluation at its last item.
+Everything is resumable: a finished stage is marked by `done.json` and skipped, an unfinished one continues at its last checkpoint, an evaluation
+at its last item.
 """
 
 import json
@@ -41,8 +42,8 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
     import torch
     from accelerate import Accelerator
-
     from data.media import Quarantine
+
     from training.build import build_reasoner
     from training.stages.context import StageContext
 

@@ -27,7 +27,8 @@ def world_texts(worlds: list[str], per_level: int) -> Iterator[str]:
 
 
 def build_tokenizer(worlds: list[str], vocab_size: int = 1024, per_level: int = 12):
-    """A `PreTrainedTokenizerFast` with the project's chat template. Any text can be written with it: what the worlds do not say falls back to bytes."""
+    """A `PreTrainedTokenizerFast` with the project's chat template. Any text can be written with it: what the worlds do not say falls back to
+    bytes."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -37,7 +38,9 @@ def build_tokenizer(worlds: list[str], vocab_size: int = 1024, per_level: int = 
     tokenizer.decoder = decoders.ByteLevel()
     special = [PAD, *protocol.SPECIAL_TOKENS]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False, min_frequency=2)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False, min_frequency=2
+    )
     tokenizer.train_from_iterator(world_texts(worlds, per_level), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=protocol.END, chat_template=protocol.CHAT_TEMPLATE,

@@ -14,7 +14,8 @@ from training.stages.context import StageContext
 
 
 class TrainSettings(StageConfig):
-    """What every stage that trains has: `mixture` names sources of the recipe with their weights; `lr_parts` multiplies rates of parts; `warmup` is a share of the steps."""
+    """What every stage that trains has: `mixture` names sources of the recipe with their weights; `lr_parts` multiplies rates of parts; `warmup`
+    is a share of the steps."""
 
     mixture: dict[str, float]
     steps: int = Field(gt=0)
