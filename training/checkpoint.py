@@ -52,8 +52,8 @@ def load(path: Path, model: nn.Module, optimizers: Optimizers) -> tuple[int, dic
     """Restore model, optimisers and random states in place; returns (step, extra)."""
     missing, unexpected = model.load_state_dict(load_file(path / MODEL), strict=False)
     if unexpected or set(missing) - _tied(model):
-        raise ValueError(f"{path}: not a checkpoint of this model: missing {sorted(set(missing) - _tied(model))[:3]}, unexpected
-        {sorted(unexpected)[:3]}")
+        lost = sorted(set(missing) - _tied(model))[:3]
+        raise ValueError(f"{path}: not a checkpoint of this model: missing {lost}, unexpected {sorted(unexpected)[:3]}")
     tensors = load_file(path / OPTIMIZER)
     state = json.loads((path / STATE).read_text())
     torch.set_rng_state(tensors.pop("rng.torch"))

@@ -29,8 +29,9 @@ class DivergedError(ValueError):
 class Loop:
     """One stage's run. `settings` is the stage's configuration: steps, warmup, schedule, clip, save_every."""
 
-    def __init__(self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main:
-    bool = True):
+    def __init__(
+        self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main: bool = True
+    ):
         self.model, self.optimizers, self.settings = model, optimizers, settings
         self.stage_dir, self.sinks, self.main = stage_dir, list(sinks), main
         self.step, self.tokens_seen, self.bad_steps, self.skipped = 0, 0, 0, 0
@@ -83,15 +84,16 @@ class Loop:
         self.optimizers.zero_grad()
         self.bad_steps, self.skipped = self.bad_steps + 1, self.skipped + 1
         if self.bad_steps >= MOST_BAD_STEPS:
-            raise DivergedError(f"stage {self.settings.name!r}: {MOST_BAD_STEPS} steps in a row had a loss or gradient that is not finite: lower lr
-            or clip")
+            what = f"{MOST_BAD_STEPS} steps in a row had a loss or gradient that is not finite"
+            raise DivergedError(f"stage {self.settings.name!r}: {what}: lower lr or clip")
         return norm
 
     def _log(self, metrics: dict[str, float], progress: Progress) -> None:
         if not self.main:
             return
         finite = {k: round(v, 6) if math.isfinite(v) else None for k, v in metrics.items()}
-        row = {"stage": self.settings.name, "step": self.step + 1, **finite, "skipped": self.skipped, "lr": self.optimizers.all[0].param_groups[0]["lr"]}
+        lr = self.optimizers.all[0].param_groups[0]["lr"]
+        row = {"stage": self.settings.name, "step": self.step + 1, **finite, "skipped": self.skipped, "lr": lr}
         for sink in (self.metrics, *self.sinks):
             sink.write(row)
         progress.show(self.step + 1, metrics["loss"], metrics["tokens_per_s"])
