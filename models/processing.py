@@ -26,7 +26,8 @@ class Encoded:
 
 
 class FocalProcessor(ProcessorMixin):
-    """tokenizer; streams: name -> `{encoder, projector, fusion, placeholder}` (a stream takes media of the kind that its name begins with); media: the fields
+    """tokenizer; streams: name -> `{encoder, projector, fusion, placeholder}` (a stream takes media of the kind that its name begins with); media:
+    the fields
     of `MediaSpec`: sampling rate, frame count and limits at which paths are decoded."""
 
     attributes = ["tokenizer"]
@@ -56,8 +57,10 @@ class FocalProcessor(ProcessorMixin):
         return_tensors: str = "pt",
         **kwargs,
     ) -> BatchFeature:
-        """text: one string or one per row, with a placeholder per medium; or `messages` (one chat per row). media: per row a list of `Media`, paths or arrays (a path's
-        kind, and an array's, follows from the row's placeholders). Returns input_ids, attention_mask [B, T] and per stream features, rows, lengths."""
+        """text: one string or one per row, with a placeholder per medium; or `messages` (one chat per row). media: per row a list of `Media`,
+        paths or arrays (a path's
+        kind, and an array's, follows from the row's placeholders). Returns input_ids, attention_mask [B, T] and per stream features, rows,
+        lengths."""
         if messages is not None:
             chats = [messages] if messages and isinstance(messages[0], dict) else messages
             text = [self.tokenizer.apply_chat_template(m, add_generation_prompt=True, tokenize=False) for m in chats]

@@ -15,7 +15,8 @@ from transformers import DynamicCache
 @dataclasses.dataclass
 class Sampled:
     """ids [B * G, n] with the end token where there is one, then padding; lengths [B * G] count it; finished [B * G]: ended by itself;
-    logps [B * G, n] under the distribution sampled from (at temperature 0: the model's own), 0 at padding. The G samples of a prompt stand together."""
+    logps [B * G, n] under the distribution sampled from (at temperature 0: the model's own), 0 at padding. The G samples of a prompt stand
+    together."""
 
     ids: Tensor
     lengths: Tensor
