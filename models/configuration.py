@@ -10,7 +10,7 @@ class FocalConfig(PretrainedConfig):
 
     kv_scope: `causal` (a text row sees the media before it) or `all`. kv_weights: `shared` (the layer's own key and value projections) or `separate`.
     media_norm: `layer` (the layer's input norm), `own` or `none`, for kv joins. media_rope: `placeholder` (media have the positions of their
-    placeholders) or `none` (they reserve none).
+    placeholders) or `none` (they reserve none). lora: settings of adapters in place (`lora.add_lora`), None once merged.
     """
 
     model_type = "focal"
@@ -23,10 +23,12 @@ class FocalConfig(PretrainedConfig):
         kv_weights="shared",
         media_norm="layer",
         media_rope="placeholder",
+        lora=None,
         **kwargs,
     ):
         self.llm = llm or {}
         self.streams = streams or {}
+        self.lora = lora
         for key, value, known in (
             ("kv_scope", kv_scope, ("causal", "all")),
             ("kv_weights", kv_weights, ("shared", "separate")),
@@ -36,7 +38,7 @@ class FocalConfig(PretrainedConfig):
             if value not in known:
                 raise ValueError(f"{key}: {value!r} is not one of {', '.join(known)}")
             setattr(self, key, value)
-        kwargs.setdefault("tie_word_embeddings", self.llm.get("tie_word_embeddings", False))
+        kwargs.setdefault("tie_word_embeddings", self.llm_config().tie_word_embeddings if self.llm else False)
         for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
             kwargs.setdefault(key, self.llm.get(key))
         super().__init__(**kwargs)

@@ -168,3 +168,28 @@ def attention_mask(queries: Layout, media: KV | None, scope: str) -> Tensor | No
         seen = media.ok[:, None, :] & ((media.cols[:, None, :] < q) if scope == "causal" else True)
         mask = torch.cat([seen.expand(-1, size, -1), mask], -1)
     return mask[:, None]
+
+
+def spread(hidden: Tensor, lay: Layout, onto: Tensor) -> Tensor:
+    """Write the present rows of hidden [B, S, d] back to their columns of `onto` [B, T, d]."""
+    if lay.whole:
+        return hidden
+    rows = torch.arange(len(hidden), device=hidden.device)[:, None].expand_as(lay.cols)
+    return onto.index_put((rows[lay.ok], lay.cols[lay.ok]), hidden[lay.ok].to(onto.dtype))
+
+
+def last_valid(valid: Tensor) -> Tensor:
+    """Column [B, 1] of the last valid token of each row."""
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    return (columns * valid).amax(1, keepdim=True)
+
+
+def check_rows(stream: str, joins: list[Join], counts: Tensor, rows: Tensor, columns: Tensor, batch: int) -> None:
+    """Placeholders and media must match row by row, not only in total."""
+    wanted = torch.zeros(batch, dtype=torch.long, device=rows.device)
+    per_medium = torch.tensor([sum(j.count(n) for j in joins) for n in counts.tolist()], device=rows.device)
+    wanted.index_add_(0, rows, per_medium)
+    found = torch.bincount(columns[:, 0], minlength=batch)
+    if not torch.equal(wanted, found):
+        row = int((wanted != found).nonzero()[0, 0])
+        raise ValueError(f"row {row}: {int(found[row])} placeholders of {stream!r} but its media give {int(wanted[row])} tokens")

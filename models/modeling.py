@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, Pr
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration import FocalConfig
-from .fusion import KV, Join, Joined, Layout, attention_mask, layout, pad_rows, place, stream_parts
+from .fusion import KV, Joined, Layout, attention_mask, check_rows, last_valid, layout, pad_rows, place, spread, stream_parts
 from .logprob import cross_entropy
+from .lora import add_lora, freeze_base
 from .media_keys import MediaKeys
 from .registry import ENCODERS, PROJECTORS
 
@@ -83,6 +84,8 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         self.checkpoint_layers = False
         # A placeholder stands for media and is never said.
         self.never_said = sorted({stream.token_id for stream in self.streams.values()})
+        if config.lora is not None:
+            add_lora(self, config.lora)
         self.post_init()
         if self.never_said:
             self.generation_config.suppress_tokens = self.never_said
@@ -97,14 +100,15 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def gradient_checkpointing_disable(self) -> None:
         self.checkpoint_layers = False
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As transformers loads; what LoRA keeps frozen is frozen again."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        freeze_base(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
-        """As transformers saves, with our code beside the weights. Components from outside this package cannot travel and are refused by name."""
-        for name, stream in self.streams.items():
-            for part in (stream.encoder, stream.projector):
-                if type(part).__module__.rpartition(".")[0] != __package__:
-                    raise ValueError(
-                        f"{name}: {type(part).__name__} is defined in {type(part).__module__}; to be released it must be a file of models/"
-                    )
+        """As transformers saves, with our code beside the weights; whether all of it can travel, `releasable.check_releasable` says."""
         super().save_pretrained(save_directory, *args, **kwargs)
         # register_for_auto_class knows one class name per model; transformers has two for ours.
         path = Path(save_directory) / "config.json"
@@ -351,31 +355,6 @@ class Prepended:
 
     def update(self, k: Tensor, v: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
         return torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
-
-
-def spread(hidden: Tensor, lay: Layout, onto: Tensor) -> Tensor:
-    """Write the present rows of hidden [B, S, d] back to their columns of `onto` [B, T, d]."""
-    if lay.whole:
-        return hidden
-    rows = torch.arange(len(hidden), device=hidden.device)[:, None].expand_as(lay.cols)
-    return onto.index_put((rows[lay.ok], lay.cols[lay.ok]), hidden[lay.ok].to(onto.dtype))
-
-
-def last_valid(valid: Tensor) -> Tensor:
-    """Column [B, 1] of the last valid token of each row."""
-    columns = torch.arange(valid.shape[1], device=valid.device)
-    return (columns * valid).amax(1, keepdim=True)
-
-
-def check_rows(stream: str, joins: list[Join], counts: Tensor, rows: Tensor, columns: Tensor, batch: int) -> None:
-    """Placeholders and media must match row by row, not only in total."""
-    wanted = torch.zeros(batch, dtype=torch.long, device=rows.device)
-    per_medium = torch.tensor([sum(j.count(n) for j in joins) for n in counts.tolist()], device=rows.device)
-    wanted.index_add_(0, rows, per_medium)
-    found = torch.bincount(columns[:, 0], minlength=batch)
-    if not torch.equal(wanted, found):
-        row = int((wanted != found).nonzero()[0, 0])
-        raise ValueError(f"row {row}: {int(found[row])} placeholders of {stream!r} but its media give {int(wanted[row])} tokens")
 
 
 FocalConfig.register_for_auto_class()

@@ -16,14 +16,24 @@ def build_reasoner(recipe: Recipe) -> tuple[Any, Any]:
     torch.manual_seed(recipe.seed)
     config = recipe.model
     if config.init is not None:
-        return load_checkpoint(config.init, recipe)
+        model, processor = load_checkpoint(config.init, recipe)
+        return _with_lora(model, config), processor
     from models.pretrained import load_encoders, resolve_streams
 
     tokenizer = _tokenizer(config)
     streams, sources = resolve_streams(stream_options(config), recipe.weights.root)
     model = _from_scratch(config, streams, tokenizer) if config.llm.config else _around_pretrained(config, streams, tokenizer)
     load_encoders(model, sources)
-    return model, build_processor(tokenizer, model.config, recipe)
+    return _with_lora(model, config), build_processor(tokenizer, model.config, recipe)
+
+
+def _with_lora(model: Any, config: ModelConfig) -> Any:
+    """Adapters where the recipe asks for them; those of a former run are merged first."""
+    from models.lora import add_lora, merge_lora
+
+    if config.lora is not None:
+        add_lora(merge_lora(model), config.lora.model_dump())
+    return model
 
 
 def stream_options(config: ModelConfig) -> dict[str, dict]:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from configs.schema import StageConfig
+from models.lora import freeze_base
 from training.loop import Loop
 from training.optimizers import build_optimizers, freeze
 from training.stages.context import StageContext
@@ -70,6 +71,7 @@ class SFTStage:
         loop.close({"kind": config.kind, "mixture": config.mixture})
         for parameter in model.parameters():
             parameter.requires_grad_(True)
+        freeze_base(model)
 
 
 def supervised_step(model: torch.nn.Module, context: StageContext, batch: dict[str, Any], step: int) -> dict[str, float]:
