@@ -1,20 +1,55 @@
-"""The questions of the video world. Each takes discs and motion, fills a `Question` and returns whether the scene suits it.
+"""The descriptive questions of the video world, and how every question sees a scene.
 
 Steps are lines of the dense transcription (a disc's cells at four times, a pair's collision), so that what base training learned to see is what
-reasoning starts from.
+reasoning starts from. Each family looks at a scene and either fills a `Question` or says that the scene does not suit it. Options are chosen so that
+nothing but the video tells them apart: pairs among which one is asked for form a triangle, cells are images of each other under a quarter turn.
 """
 
+import dataclasses
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 
+from data.record import LETTERS
 from data.worlds.question import Question
-from data.worlds.video_physics import Disc, Motion, clearance, simulate
-from data.worlds.video_render import frame_times
+from data.worlds.video_physics import Collision, Disc, Motion
+from data.worlds.video_render import COLORS, frame_times
 
 LOOKS = (0, 3, 6, 9)  # the frames at which cells are transcribed
-FEWEST = {"which": 3, "pairs": 3, "order": 3, "explanatory": 3, "counterfactual": 3, "count": 2, "predictive": 3}  # discs
-HORIZON = 1.6
+WAYS = ("left", "right", "up", "down")
+Pair = tuple[str, str]
+
+
+@dataclasses.dataclass
+class View:
+    """A scene as a question sees it: discs in sorted order, their motion, the level's limit on collisions, the number of collisions that
+    its family allowed, and the luck that settles balanced answers."""
+
+    discs: list[Disc]
+    motion: Motion
+    limit: int
+    most: int
+    luck: float
+
+    def __post_init__(self) -> None:
+        self.names = [d.name for d in self.discs]
+        self.seen: list[Collision] = self.motion.until(1.0)
+        self.times: dict[Pair, float] = {c.pair: c.time for c in self.seen}
+
+    def pairs(self) -> list[Pair]:
+        return list(combinations(self.names, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A kind of question: the fewest discs it needs, how many collisions its scenes may have (given the level's limit, the number of discs and the
+    luck), and for questions about what comes later the time until which the motion is simulated."""
+
+    ask: Callable[[View, Question, np.random.Generator], bool]
+    fewest: int = 3
+    most: Callable[[int, int, float], int] = lambda limit, discs, luck: limit
+    later: float | None = None
 
 
 def cell(x: float, y: float) -> str:
@@ -27,182 +62,187 @@ def when(time: float) -> str:
     return "early" if time < 1 / 3 else ("middle" if time < 2 / 3 else "late")
 
 
-def pair_key(pair: tuple[str, ...]) -> str:
-    return f"{pair[0]} {pair[1]}"
-
-
-def all_pairs(motion: Motion) -> list[tuple[str, ...]]:
-    return list(combinations(sorted(d.name for d in motion.stretches[0]), 2))
-
-
-def watch(motion: Motion, q: Question) -> None:
-    """The whole transcription: every disc, then every pair."""
-    for name in sorted(d.name for d in motion.stretches[0]):
-        see_disc(name, motion, q)
-    see_pairs(all_pairs(motion), motion, q)
-
-
-def see_disc(name: str, motion: Motion, q: Question) -> int:
-    times = frame_times()
-    return q.see(name, " ".join(cell(*motion.positions(times[i])[name]) for i in LOOKS))
-
-
-def see_pairs(pairs: list[tuple[str, ...]], motion: Motion, q: Question) -> dict[tuple[str, ...], int]:
-    times = {c.pair: c.time for c in motion.until(1.0)}
-    return {pair: q.see(pair_key(pair), when(times[pair]) if pair in times else "no") for pair in pairs}
-
-
-def _say(pair: tuple[str, ...]) -> str:
+def say(pair: Pair) -> str:
     return f"{pair[0]} and {pair[1]}"
 
 
-def _choose_many(q: Question, truth: dict[str, bool], rng: np.random.Generator) -> bool:
-    """Options in random order with every right letter as the answer. The size of the answer is drawn first, so that no set of letters is the
-    likeliest."""
-    right, wrong = [t for t, ok in truth.items() if ok], [t for t, ok in truth.items() if not ok]
-    if not right or not wrong:
-        return False
-    options = rng.permutation([*right, *wrong]).tolist()
-    q.options, q.answer_type = options, "choices"
-    q.answer = ["ABCDEF"[i] for i, option in enumerate(options) if truth[option]]
-    return True
+def watch(view: View, q: Question) -> None:
+    """The whole transcription: every disc, then every pair."""
+    see_discs(view.names, view, q)
+    see_pairs(view.pairs(), view, q)
 
 
-def _which(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Exactly one pair of three collides: counting does not help."""
-    hits = {c.pair for c in motion.until(1.0)}
-    pairs = all_pairs(motion)
-    right = [p for p in pairs if p in hits]
-    if len(right) != 1:
+def see_discs(names: list[str], view: View, q: Question) -> list[int]:
+    looks = [view.motion.positions(t) for t in frame_times()[list(LOOKS)].tolist()]
+    return [q.see(name, " ".join(cell(*look[name]) for look in looks)) for name in names]
+
+
+def see_pairs(pairs: list[Pair], view: View, q: Question) -> list[int]:
+    return [q.see(f"{a} {b}", when(view.times[a, b]) if (a, b) in view.times else "no") for a, b in pairs]
+
+
+def look(pairs: list[Pair], view: View, q: Question) -> list[int]:
+    """Sees the discs of these pairs, then the pairs, in sorted order; returns the indices of the pairs' steps."""
+    see_discs(sorted({name for pair in pairs for name in pair}), view, q)
+    return see_pairs(sorted(pairs), view, q)
+
+
+def choose_many(q: Question, truth: dict[str, bool], key: str, rng: np.random.Generator) -> None:
+    """All options in random order, any number of them right; the last step names the right ones."""
+    q.options, q.answer_type = rng.permutation(list(truth)).tolist(), "choices"
+    q.answer = [LETTERS[i] for i, option in enumerate(q.options) if truth[option]]
+    q.conclude(key, ", ".join(o for o in q.options if truth[o]) or "none")
+
+
+def triangle(names: list[str], rng: np.random.Generator) -> list[Pair]:
+    """The three pairs among three of the discs."""
+    return list(combinations(sorted(names[i] for i in rng.permutation(len(names))[:3]), 2))
+
+
+def _which(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """There is exactly one collision, so counting does not help."""
+    if len(view.seen) != 1:
         return False
-    wrong = [p for p in pairs if p not in hits]
-    picked = [wrong[i] for i in rng.choice(len(wrong), 2, replace=False)]
+    right = view.seen[0].pair
+    others = [p for p in view.pairs() if p != right]
+    wrong = [others[i] for i in rng.permutation(len(others))[:2]]
     q.text = "Which of these collide?"
-    q.choose(_say(right[0]), [_say(p) for p in picked], rng)
-    _think(q, motion, sorted([right[0], *picked]))
-    q.conclude("collide", _say(right[0]))
+    q.choose(say(right), [say(p) for p in wrong], rng)
+    look([right, *wrong], view, q)
+    q.conclude("collide", say(right))
     return True
 
 
-def _think(q: Question, motion: Motion, pairs: list[tuple[str, ...]]) -> None:
-    for name in sorted({n for p in pairs for n in p}):
-        see_disc(name, motion, q)
-    see_pairs(pairs, motion, q)
+def highest_count(limit: int, discs: int) -> int:
+    """The largest number of collisions that a count question offers: four options are enough."""
+    return min(limit, discs * (discs - 1) // 2, 3)
 
 
-def _count(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    count, most = len(motion.until(1.0)), 2 if len(discs) < 4 else 3
-    most = min(most, len(all_pairs(motion)))
-    if rng.integers(most + 1) != count:  # each count equally often
+def _count(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """Each number equally often: `view.most` is the number that luck has picked."""
+    if len(view.seen) != view.most:
         return False
-    q.template += f"/{most}"
+    highest = highest_count(view.limit, len(view.discs))
+    q.template += f"/{highest}"
     q.text = "How many collisions are there?"
-    watch(motion, q)
-    q.conclude("count", count)
-    q.choose(str(count), [str(n) for n in range(most + 1) if n != count], rng)
+    q.choose(str(view.most), [str(n) for n in range(highest + 1) if n != view.most], rng)
+    watch(view, q)
+    q.conclude("count", view.most)
     return True
 
 
-def _pairs(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Several answers may be right. Three pairs are shown, holding as many right ones as a draw says."""
-    hits = {c.pair for c in motion.until(1.0)}
-    pairs = all_pairs(motion)
-    right, wrong = [p for p in pairs if p in hits], [p for p in pairs if p not in hits]
-    wanted = int(rng.choice([1, 2], p=[0.5, 0.5]))
-    if len(right) < wanted or len(wrong) < 3 - wanted:
+def _pairs(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """One or two of three pairs collide, equally often where the level allows two."""
+    shown = triangle(view.names, rng)
+    if sum(p in view.times for p in shown) != 1 + int(view.luck * min(2, view.most)):
         return False
-    shown = [right[i] for i in rng.choice(len(right), wanted, replace=False)] + [wrong[i] for i in rng.choice(len(wrong), 3 - wanted, replace=False)]
     q.text = "Which of these collide? Name all."
-    _think(q, motion, sorted(shown))
-    if not _choose_many(q, {_say(p): p in hits for p in shown}, rng):
-        return False
-    q.conclude("collide", ", ".join(o for o, letter in zip(q.options, "ABC", strict=True) if letter in q.answer))
+    look(shown, view, q)
+    choose_many(q, {say(p): p in view.times for p in shown}, "collide", rng)
     return True
 
 
-def _order(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    seen = motion.until(1.0)
-    if len(seen) < 2 or when(seen[0].time) == when(seen[1].time):
+def _order(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """Two of three pairs collide, in different thirds of the clip."""
+    if len(view.seen) != 2 or when(view.seen[0].time) == when(view.seen[1].time):
         return False
-    pairs = sorted({c.pair for c in seen})
-    others = [p for p in all_pairs(motion) if p not in pairs]
+    names = sorted({name for c in view.seen for name in c.pair})
+    if len(names) != 3:
+        return False
+    shown, right = list(combinations(names, 2)), view.seen[0].pair
     q.text = "Which of these collide first?"
-    wrong = [p for p in pairs if p != seen[0].pair] + [others[i] for i in rng.permutation(len(others))]
-    q.choose(_say(seen[0].pair), [_say(p) for p in wrong[:2]], rng)
-    _think(q, motion, sorted([seen[0].pair, *wrong[:2]]))
-    q.conclude("first", _say(seen[0].pair))
-    return len(wrong) >= 2
+    q.choose(say(right), [say(p) for p in shown if p != right], rng)
+    look(shown, view, q)
+    q.conclude("first", say(right))
+    return True
 
 
-def _place(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Where a disc starts or ends, as one of four cells that other discs or its own path visit."""
-    disc = discs[int(rng.integers(len(discs)))]
-    word, time = ("start", 0.0) if rng.random() < 0.5 else ("end", 1.0)
-    right = cell(*motion.positions(time)[disc.name])
-    if right == "out":
+def _partner(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """The disc that another one hits, or hits first. With three discs a colour that is not there is the third option."""
+    asked = view.names[int(rng.integers(len(view.names)))]
+    hits = [c for c in view.seen if asked in c.pair]
+    if not hits or len({when(c.time) for c in hits}) < len(hits):
         return False
-    cells = [f"{c}{r}" for c in "abcde" for r in range(1, 6) if f"{c}{r}" != right]
+    right = next(n for n in hits[0].pair if n != asked)
+    others = [n for n in view.names if n not in (asked, right)]
+    if len(others) < 2:
+        absent = [c for c in COLORS if c not in view.names]
+        others.append(absent[int(rng.integers(len(absent)))])
+    q.text = f"Which disc does the {asked} disc hit first?"
+    q.choose(right, others, rng)
+    q.template += f"/{len(others) + 1}"
+    look([p for p in view.pairs() if asked in p], view, q)
+    q.conclude("partner", right)
+    return True
+
+
+def _place(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """Where a disc starts or ends. The four cells are images of each other under a quarter turn of the picture, as likely one as the other."""
+    name = view.names[int(rng.integers(len(view.names)))]
+    word, time = ("start", 0.0) if view.luck < 0.5 else ("end", 1.0)
+    right = cell(*view.motion.positions(time)[name])
+    if right in ("out", "c3"):
+        return False
+    cells, column, row = [], "abcde".index(right[0]), int(right[1]) - 1
+    for _ in range(3):
+        column, row = 4 - row, column
+        cells.append(f"{'abcde'[column]}{row + 1}")
     q.template += f"/{word}"
-    q.text = f"Where does the {disc.name} disc {word}?"
-    q.choose(right, rng.choice(cells, 3, replace=False).tolist(), rng)
-    seen = see_disc(disc.name, motion, q)
-    q.conclude(word, right, parents=[seen])
+    q.text = f"Where does the {name} disc {word}?"
+    q.choose(right, cells, rng)
+    q.conclude(word, right, parents=see_discs([name], view, q))
     return True
 
 
-def _explanatory(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Who is responsible for a disc's change of course: the discs that touched it, and nobody else."""
-    hits = {c.pair for c in motion.until(1.0)}
-    names = sorted(d.name for d in discs)
-    asked = str(rng.choice(names))
-    truth = {n: tuple(sorted((n, asked))) in hits for n in names if n != asked}
-    q.template += f"/{len(truth)}"
-    q.text = f"Which discs change the course of the {asked} disc?"
-    _think(q, motion, sorted(tuple(sorted((n, asked))) for n in truth))
-    if not _choose_many(q, truth, rng) or (len(q.answer) == 1 and len(truth) == 2 and rng.random() < 0.3):
+def _direction(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """Which way a disc moves at first, where that is one way by a clear margin and nothing hits it in the first third."""
+    disc = view.discs[int(rng.integers(len(view.discs)))]
+    if any(disc.name in c.pair and c.time < 1 / 3 for c in view.seen):
         return False
-    q.conclude("responsible", ", ".join(n for n in truth if truth[n]))
+    across, along = abs(disc.vx), abs(disc.vy)
+    if min(across, along) > 0.5 * max(across, along):
+        return False
+    right = WAYS[int(disc.vx > 0)] if across > along else WAYS[2 + int(disc.vy > 0)]
+    q.text = f"Which way does the {disc.name} disc move first?"
+    q.choose(right, [w for w in WAYS if w != right], rng)
+    q.conclude("direction", right, parents=see_discs([disc.name], view, q))
     return True
 
 
-def _predictive(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Which pair collides after the clip's end, with all discs still moving as they did."""
-    later = {c.pair for c in motion.collisions if 1.0 < c.time <= HORIZON}
-    if len(later) != 1 or clearance(motion, HORIZON) < 0.04:
+def _enter(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """The one disc that starts outside the picture, or that ends there."""
+    word, time = ("enters", 0.0) if view.luck < 0.5 else ("leaves", 1.0)
+    outside = [name for name, place in view.motion.positions(time).items() if cell(*place) == "out"]
+    if len(outside) != 1:
         return False
-    right = next(iter(later))
-    wrong = [p for p in all_pairs(motion) if p != right]
-    picked = [wrong[i] for i in rng.choice(len(wrong), 2, replace=False)]
-    q.text = "Which of these collide next, after the video ends?"
-    q.choose(_say(right), [_say(p) for p in picked], rng)
-    _think(q, motion, sorted([right, *picked]))
-    q.conclude("next", _say(right))
+    q.template += f"/{word}/{len(view.names)}"
+    q.text = f"Which disc {word} the video?"
+    q.choose(outside[0], [n for n in view.names if n != outside[0]], rng)
+    see_discs(view.names, view, q)
+    q.conclude(word, outside[0])
     return True
 
 
-def _counterfactual(discs: list[Disc], motion: Motion, q: Question, rng: np.random.Generator) -> bool:
-    """Without one disc, which of the others collide during the clip? At least one right and one wrong option, and the scene is one that the disc
-    matters to."""
-    gone = str(rng.choice([d.name for d in discs]))
-    without = simulate([d for d in discs if d.name != gone], HORIZON)
-    if without is None or clearance(without, 1.0) < 0.04 or any(c.offset > 0.9 for c in without.until(1.0)):
-        return False
-    hits = {c.pair for c in without.until(1.0)}
-    pairs = all_pairs(motion)
-    truth = {_say(p): p in hits for p in pairs if gone not in p}
-    extra = [p for p in pairs if gone in p]
-    truth |= {_say(extra[i]): False for i in rng.choice(len(extra), min(len(extra), max(0, 3 - len(truth))), replace=False)}
-    q.template += f"/{len(truth)}"
-    q.text = f"Without the {gone} disc, which of these collide?"
-    watch(motion, q)
-    if not _choose_many(q, truth, rng):
-        return False
-    q.conclude("collide", ", ".join(o for o, letter in zip(q.options, "ABCDEF", strict=False) if letter in q.answer))
-    q.meta = {"removed": gone}
+def _exist(view: View, q: Question, rng: np.random.Generator) -> bool:
+    """Half of the time the colour that is asked for is there."""
+    there = view.luck < 0.5
+    names = view.names if there else [c for c in COLORS if c not in view.names]
+    asked = names[int(rng.integers(len(names)))]
+    q.text = f"Is there a {asked} disc?"
+    q.choose("yes" if there else "no", ["no" if there else "yes"], rng)
+    see_discs(view.names, view, q)
+    q.conclude("exist", "yes" if there else "no")
     return True
 
 
 FAMILIES = {
-    "which": _which, "count": _count, "pairs": _pairs, "order": _order, "place": _place, "explanatory": _explanatory, "predictive": _predictive,
-    "counterfactual": _counterfactual,
-}  # fmt: skip
+    "which": Family(_which, most=lambda limit, discs, luck: 1),
+    "count": Family(_count, fewest=2, most=lambda limit, discs, luck: int(luck * (highest_count(limit, discs) + 1))),
+    "pairs": Family(_pairs),
+    "order": Family(_order, most=lambda limit, discs, luck: 2),
+    "partner": Family(_partner),
+    "place": Family(_place, fewest=1),
+    "direction": Family(_direction, fewest=1),
+    "enter": Family(_enter, fewest=2),
+    "exist": Family(_exist, fewest=1),
+}

@@ -21,14 +21,14 @@ def frame_times() -> np.ndarray:
     return np.linspace(0.0, 1.0, FRAMES)
 
 
-def frames(motion: Motion) -> np.ndarray:
-    """uint8 [FRAMES, SIZE, SIZE, 3] with one-pixel soft edges."""
-    where = [motion.positions(t) for t in frame_times()]
-    pixel = (np.arange(SIZE) + 0.5) / SIZE
-    picture = np.broadcast_to(np.array(GROUND, np.float32), (FRAMES, SIZE, SIZE, 3)).copy()
-    for name in where[0]:
-        xy = np.array([w[name] for w in where])
-        distance = np.hypot(pixel[None, None, :] - xy[:, 0, None, None], pixel[None, :, None] - xy[:, 1, None, None])
-        cover = np.clip((RADIUS - distance) * SIZE + 0.5, 0, 1)[..., None].astype(np.float32)
-        picture += cover * (np.array(COLORS[name], np.float32) - picture)
-    return np.round(picture).astype(np.uint8)
+def frames(motion: Motion, size: int = SIZE) -> np.ndarray:
+    """uint8 [FRAMES, size, size, 3] with one-pixel soft edges. Discs never overlap, so their covers add up."""
+    names = [d.name for d in motion.stretches[0]]
+    where = [motion.positions(t) for t in frame_times().tolist()]
+    xy = np.array([[w[name] for name in names] for w in where], dtype=np.float32)[..., None] * size  # [F, D, 2, 1]
+    square = (np.arange(size, dtype=np.float32) + 0.5 - xy) ** 2  # [F, D, 2, size]
+    distance = np.sqrt(square[:, :, 1, :, None] + square[:, :, 0, None, :])  # [F, D, row, column]
+    cover = np.clip(np.float32(RADIUS * size + 0.5) - distance, 0, 1)
+    tint = np.array([COLORS[name] for name in names], dtype=np.float32) - np.float32(GROUND)
+    picture = np.moveaxis(cover, 1, -1) @ tint + np.float32(GROUND)
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
