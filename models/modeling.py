@@ -39,9 +39,19 @@ class MediaStream(nn.Module):
         projector_name = (options.get("projector") or {"name": "mlp"})["name"]
         self.projector = PROJECTORS.get(projector_name)(projector_config, self.encoder.width, hidden)
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """features of N media -> (tokens [N, K, d], counts [N])."""
-        return self.projector(*self.encoder(features, lengths))
+    def train(self, mode: bool = True):
+        """A frozen encoder stays in evaluation mode: no dropout, no running statistics."""
+        super().train(mode)
+        if not any(p.requires_grad for p in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
+    def forward(self, features: Tensor | None, lengths: Tensor | None = None, encoded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """features of N media, or what the encoder once made of them (encoded [N, K, width], then lengths count its tokens) -> (tokens [N, K, d], counts)."""
+        if encoded is None:
+            return self.projector(*self.encoder(features, lengths))
+        full = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)
+        return self.projector(encoded.to(next(self.projector.parameters()).dtype), full if lengths is None else lengths)
 
 
 @dataclasses.dataclass
@@ -60,7 +70,8 @@ class Decoding:
 
 
 class FocalModel(PreTrainedModel, GenerationMixin):
-    """A multimodal reasoner. Media come as `<stream>_features` [N, …], `<stream>_rows` [N] (ascending) and, where ragged, `<stream>_lengths` [N]."""
+    """A multimodal reasoner. Media come as `<stream>_features` [N, …], `<stream>_rows` [N] (ascending) and, where ragged,
+    `<stream>_lengths` [N]; features of a frozen encoder may come ready as `<stream>_encoded` [N, K, width]."""
 
     config_class = FocalConfig
     base_model_prefix = "focal"
@@ -141,11 +152,16 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def encode_media(self, media: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Tokens [N, K, d] and counts [N] of each stream that has media in the batch. A GRPO step calls this once per prompt and passes the result on
         as `encoded`."""
-        return {
-            name: stream(media[f"{name}_features"], media.get(f"{name}_lengths"))
-            for name, stream in self.streams.items()
-            if media.get(f"{name}_features") is not None and len(media[f"{name}_features"])
-        }
+        encoded = {}
+        for name, stream in self.streams.items():
+            features, stored = media.get(f"{name}_features"), media.get(f"{name}_encoded")
+            if (features is not None and len(features)) or (stored is not None and len(stored)):
+                encoded[name] = stream(features, media.get(f"{name}_lengths"), stored)
+        return encoded
+
+    def _media(self, inputs: dict) -> dict[str, Tensor]:
+        """The inputs that belong to media streams."""
+        return {k: v for k, v in inputs.items() if k.rpartition("_")[0] in self.streams}
 
     def join_media(self, input_ids: Tensor, encoded: dict[str, tuple[Tensor, Tensor]], media: dict[str, Tensor]) -> list[Joined]:
         """The media tokens of a batch at their places in the sequence; placeholders that do not match their media are a `ValueError` naming the
@@ -193,7 +209,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         cache = past_key_values if cache is None else cache
         if use_cache and cache is None:
             cache = DynamicCache()
-        media = {k: v for k, v in kwargs.items() if k.rpartition("_")[2] in ("features", "rows", "lengths")}
+        media = self._media(kwargs)
         if cache is not None and hasattr(cache, "decoding"):
             hidden = self.decode(input_ids, cache)
         else:
@@ -212,7 +228,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         cache = past_key_values if cache is None else cache
         if cache is not None and hasattr(cache, "decoding"):
             return {"input_ids": input_ids[:, -1:], "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-        media = {k: v for k, v in kwargs.items() if k.rpartition("_")[2] in ("features", "rows", "lengths")}
+        media = self._media(kwargs)
         mask = kwargs.get("attention_mask")
         return {"input_ids": input_ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True, "logits_to_keep": 1, **media}
 
@@ -309,7 +325,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
 
     def _validate_model_kwargs(self, model_kwargs: dict) -> None:
         """Media come under names that no signature lists; everything else is checked as ever."""
-        super()._validate_model_kwargs({k: v for k, v in model_kwargs.items() if k.rpartition("_")[0] not in self.streams})
+        super()._validate_model_kwargs({k: v for k, v in model_kwargs.items() if k not in self._media(model_kwargs)})
 
     @staticmethod
     def take_rows(cache: DynamicCache, rows: Tensor) -> None:
@@ -329,7 +345,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
             order = torch.cat([(rows == row).nonzero()[:, 0] for row in owners for _ in range(expand_size)])
             counts = torch.bincount(rows, minlength=len(input_ids)).repeat_interleave(expand_size)
             kwargs[f"{name}_rows"] = torch.arange(len(counts), device=rows.device).repeat_interleave(counts)
-            for key in (f"{name}_features", f"{name}_lengths"):
+            for key in (f"{name}_features", f"{name}_lengths", f"{name}_encoded"):
                 if kwargs.get(key) is not None:
                     kwargs[key] = kwargs[key][order]
         if kwargs.get("attention_mask") is not None:

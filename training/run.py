@@ -81,14 +81,12 @@ def _claim(recipe: Recipe, run_dir: Path) -> None:
 
 def _stage(context: Any, config: Any, stage_dir: Path) -> None:
     """Run one stage, or load what it left."""
-    from training.checkpoint import finish_weights, load_weights
+    from training.checkpoint import load_weights
 
     stage = STAGES.get(config.kind)(config)
     stage_dir.mkdir(parents=True, exist_ok=True)
     if not (stage_dir / "done.json").is_file():
         stage.run(context, stage_dir)
-        if context.is_main and getattr(stage, "changes_policy", True):
-            finish_weights(stage_dir, context.model, context.processor)
     elif getattr(stage, "changes_policy", True):
         load_weights(stage_dir, context.model)
 

@@ -3,6 +3,7 @@
 Positions are in units of the picture's side, times in units of the clip. Discs may enter and leave the picture; there are no walls.
 """
 
+import bisect
 import dataclasses
 import math
 from itertools import combinations
@@ -43,8 +44,13 @@ class Motion:
     stretches: list[list[Disc]]
     collisions: list[Collision]
 
+    def discs_at(self, time: float) -> list[Disc]:
+        k = bisect.bisect_right(self.starts, time + 1e-12) - 1
+        dt = time - self.starts[k]
+        return [Disc(d.name, *d.at(dt), d.vx, d.vy) for d in self.stretches[k]]
+
     def positions(self, time: float) -> dict[str, tuple[float, float]]:
-        k = max(i for i, start in enumerate(self.starts) if start <= time + 1e-12)
+        k = bisect.bisect_right(self.starts, time + 1e-12) - 1
         return {d.name: d.at(time - self.starts[k]) for d in self.stretches[k]}
 
     def until(self, time: float) -> list[Collision]:

@@ -56,16 +56,19 @@ def draw_discs(names: list[str], most: int, split: str, rng: np.random.Generator
     return discs, motion
 
 
-def aim_disc(name: str, motion: Motion, until: float, who: float, at: float, side: float, heading: float, speed: float, _: float) -> Disc | None:
-    """Numbers from [0, 1) -> a disc that touches one of the others between the clip's end and `until`, if nothing stops either; None where it would
-    have to start outside the picture."""
-    time, angle = CLIP_END + (until - CLIP_END) * at, 2 * math.pi * side
-    x, y = list(motion.positions(time).values())[int(who * len(motion.stretches[0]))]
-    x, y = x + CONTACT * math.cos(angle), y + CONTACT * math.sin(angle)
-    speed = 0.45 + 0.55 * speed
+def aim_disc(name: str, motion: Motion, until: float, who: float, at: float, offset: float, heading: float, speed: float, _: float) -> Disc | None:
+    """Numbers from [0, 1) -> a disc that collides with one of the others, in the picture, between the clip's end and `until`, if nothing stops
+    either; None where it would have to start outside the picture."""
+    time, speed = CLIP_END + (until - CLIP_END) * at, 0.45 + 0.55 * speed
+    discs = motion.discs_at(time)
+    other = discs[int(who * len(discs))]
     vx, vy = speed * math.cos(2 * math.pi * heading), speed * math.sin(2 * math.pi * heading)
-    start_x, start_y = x - vx * time, y - vy * time
-    return Disc(name, start_x, start_y, vx, vy) if 0.02 < start_x < 0.98 and 0.02 < start_y < 0.98 else None
+    side = math.atan2(other.vy - vy, other.vx - vx) + math.asin(GRAZE * (2 * offset - 1))  # the side that it comes from, off-centre by `offset`
+    x, y = other.x + CONTACT * math.cos(side), other.y + CONTACT * math.sin(side)
+    start = Disc(name, x - vx * time, y - vy * time, vx, vy)
+    if not all(0 < v < 1 for v in (x, y, other.x, other.y)) or not all(0.02 < v < 0.98 for v in (start.x, start.y)):
+        return None
+    return start
 
 
 def is_clear(motion: Motion, most: int) -> bool:

@@ -12,6 +12,7 @@ from configs.schema import Recipe
 from data import protocol
 from data.stream import Failure, Mixture, Stream
 from data.worlds.base import Sample
+from training.checkpoint import finish_weights
 from training.sources import build_source
 
 
@@ -63,6 +64,11 @@ class StageContext:
         mixture = Mixture(sources, config.mixture, hash_seed(self.recipe.seed, config.name))
         right = collate or (lambda rows: dict(self.processor.collate(rows, "right")))
         return Stream(mixture, config.batch_size, encode, right, config.num_workers, self.accelerator.process_index, self.world_size)
+
+    def keep_weights(self, stage_dir: Path) -> None:
+        """Write what the stage made of the policy as a loadable checkpoint."""
+        if self.is_main:
+            finish_weights(stage_dir, self.model, self.processor)
 
     def prompt_text(self, sample: Sample) -> str:
         chat = protocol.messages(sample.record, self.recipe.protocol.instruction)

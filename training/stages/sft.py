@@ -68,6 +68,7 @@ class SFTStage:
         loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
         model.train()
         loop.run(stream, functools.partial(supervised_step, wrapped, context), context.quarantine_all)
+        context.keep_weights(stage_dir)  # before the mark that says the stage is finished
         loop.close({"kind": config.kind, "mixture": config.mixture})
         for parameter in model.parameters():
             parameter.requires_grad_(True)
