@@ -102,11 +102,11 @@ def _evaluate(context: Any, judge: Judge, clock: Clock, stage: str) -> list[dict
 
 
 def _finish(recipe: Recipe, context: Any, judge: Judge, clock: Clock, rows: list[dict]) -> None:
-    from training.release import write_release
-
     run_dir = context.run_dir
     judge.write_results(run_dir, dump(recipe), rows, clock.seconds)
     if recipe.release:
+        from training.release import write_release
+
         clock.time("release", write_release, context.model, context.processor, recipe, run_dir)
     clock.time("report", judge.write_report, run_dir)
     judge.write_results(run_dir, dump(recipe), rows, clock.seconds)
