@@ -30,7 +30,7 @@ from data.verdict import Verdict
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which items: `n` None means all; `level` and `families` are for worlds; `media_dir` is where a benchmark that renders its media puts them."""
+    """Which items: `n` None means all; `level` is for worlds; `media_dir` is where a benchmark that renders its media puts them."""
 
     n: int | None = None
     seed: int = 0
@@ -60,7 +60,7 @@ class Graded:
 
 @dataclasses.dataclass(slots=True)
 class Summary:
-    """The score of a whole run in [0, 1] under a protocol; `breakdown` is axis -> value -> {n, correct, score}."""
+    """A run's score in [0, 1] under a protocol; `breakdown` is axis -> value -> {n, correct, score}."""
 
     n: int
     correct: int
@@ -82,8 +82,10 @@ class Benchmark(abc.ABC):
         self.variant, self.path, self.source, self.options = variant, path, source, options
         self.configure(**options)
 
-    def configure(self) -> None:
-        """Take the benchmark's own options as keyword arguments."""
+    def configure(self, **unknown: Any) -> None:
+        """Take the benchmark's own options as keyword arguments; here there are none."""
+        if unknown:
+            raise ValueError(f"benchmark {self.name!r} has no option {next(iter(unknown))!r}")
 
     @abc.abstractmethod
     def load(self, wanted: Wanted) -> list[Record]:
@@ -103,7 +105,6 @@ class Benchmark(abc.ABC):
         return Graded(correct, partial, reason, extraction.answer)
 
     def judge(self, record: Record, completion: str, protocol_name: str) -> Graded:
-        """Extract and grade one completion."""
         return self.grade(record, self.extract(record, completion, protocol_name), protocol_name)
 
     def wrap(self, record: Record, answer: str, protocol_name: str) -> str:
@@ -111,7 +112,6 @@ class Benchmark(abc.ABC):
         return f"{protocol.THINK}{protocol.END_THINK}{protocol.ANSWER}{protocol.escape(answer)}{protocol.END_ANSWER}"
 
     def gold(self, record: Record, protocol_name: str) -> str:
-        """The right answer as a model would write it."""
         return ", ".join(record.answer)
 
     def check_protocol(self, name: str | None) -> str:
@@ -134,8 +134,7 @@ class Benchmark(abc.ABC):
                 for value in self.axis_values(record, axis):
                     cells.setdefault(axis, {}).setdefault(value, []).append(row.correct)
         breakdown = {axis: {v: _share(hits) for v, hits in sorted(by.items(), key=lambda kv: natural(kv[0]))} for axis, by in cells.items()}
-        whole = _share([g.correct for _, g in rows])
-        return Summary(whole["n"], whole["correct"], whole["score"], breakdown)
+        return Summary(**_share([g.correct for _, g in rows]), breakdown=breakdown)
 
 
 def _share(hits: list[bool]) -> dict[str, Any]:
@@ -148,6 +147,6 @@ def natural(text: str) -> tuple[int, float, str]:
 
 
 def gold_sha256(records: Sequence[Record]) -> str:
-    """A hash over ids and gold answers, in the order of the ids: two runs with the same one were graded against the same gold."""
+    """A hash over ids, gold answers and options: two runs with the same one were graded against the same gold."""
     lines = sorted(json.dumps([r.id, r.answer, r.options], ensure_ascii=False) for r in records)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
