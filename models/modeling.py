@@ -47,7 +47,8 @@ class MediaStream(nn.Module):
         return self
 
     def forward(self, features: Tensor | None, lengths: Tensor | None = None, encoded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """features of N media, or what the encoder once made of them (encoded [N, K, width], then lengths count its tokens) -> (tokens [N, K, d], counts)."""
+        """features of N media, or what the encoder once made of them (encoded [N, K, width], then lengths count its tokens) -> (tokens [N, K, d],
+        counts)."""
         if encoded is None:
             return self.projector(*self.encoder(features, lengths))
         full = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)

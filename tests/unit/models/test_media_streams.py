@@ -1,0 +1,109 @@
+"""What goes into and comes out of a stream: placeholders against media, ready-made features, frozen encoders, families refused."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from models.configuration import FocalConfig
+from models.fusion import Join, placeholder_count, stream_parts
+from models.media_keys import KV_FAMILIES
+from models.modeling import FocalModel
+
+
+@pytest.mark.parametrize("family", KV_FAMILIES)
+def test_media_keys_are_built_as_the_family_builds_its_own(make_model, make_batch, family):
+    """At layer 0 a prepended medium's keys and values depend on its embeddings and positions alone: kv must cache the very same ones."""
+    caches = []
+    for fusion in ("prepend", "kv"):
+        model = make_model(fusion, family, streams=("image",))
+        cache = DynamicCache()
+        with torch.no_grad():
+            model(**make_batch(model, ["tittt"]), past_key_values=cache, use_cache=True)
+        caches.append((cache.layers[0].keys, cache.layers[0].values))
+    prepended, kv = caches
+    for ours, theirs in zip(kv, prepended, strict=True):
+        assert (ours[:, :, :4] - theirs[:, :, 1:5]).abs().max() < 1e-6  # media stand first in the cache, after one text token in the sequence
+        assert (ours[:, :, 4:] - theirs[:, :, [0, 5, 6, 7]]).abs().max() < 1e-6
+
+
+def test_ready_made_features_equal_encoding(make_model, make_batch):
+    model = make_model("hybrid")
+    batch = make_batch(model, ["titat", "ttatt"])
+    with torch.no_grad():
+        expected = model(**batch).logits
+        encoded, counts = model.streams["audio"].encoder(batch["audio_features"], batch["audio_lengths"])
+        ready = {k: v for k, v in batch.items() if k != "audio_features"} | {"audio_encoded": encoded, "audio_lengths": counts}
+        assert torch.equal(model(**ready).logits, expected)
+
+
+def test_frozen_encoder_stays_in_evaluation_mode(make_model):
+    model = make_model("prepend")
+    model.streams["image"].encoder.requires_grad_(False)
+    model.train()
+    assert not model.streams["image"].encoder.training and model.streams["image"].projector.training and model.streams["audio"].encoder.training
+
+
+def test_placeholders_and_media_must_match_row_by_row(make_model, make_batch):
+    model = make_model("prepend")
+    batch = make_batch(model, ["tit", "tit"])
+    with pytest.raises(ValueError, match="row 0: 4 placeholders of 'image' but its media give 8 tokens"):
+        model(**{**batch, "image_rows": torch.tensor([0, 0])})
+    without = {k: v for k, v in batch.items() if not k.startswith("image")}
+    with pytest.raises(ValueError, match="row 0 holds placeholders of 'image' but the batch holds no such media"):
+        model(**without)
+    cut = batch["input_ids"].clone()
+    cut[1, 2] = 9
+    with pytest.raises(ValueError, match="row 1: 3 placeholders"):
+        model(**{**batch, "input_ids": cut})
+
+
+def test_loss_is_the_mean_over_labels_and_scales_by_the_count_given(make_model, make_batch):
+    model = make_model("prepend")
+    batch = make_batch(model, ["titt", "tttt"])
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels[0, 5:7], labels[1, 2] = batch["input_ids"][0, 5:7], batch["input_ids"][1, 2]
+    with torch.no_grad():
+        logps = torch.log_softmax(model(**batch).logits, -1)
+        by_hand = -(logps[0, 4, labels[0, 5]] + logps[0, 5, labels[0, 6]] + logps[1, 1, labels[1, 2]])
+        assert model(**batch, labels=labels).loss.item() == pytest.approx(by_hand.item() / 3, rel=1e-5)
+        assert model(**batch, labels=labels, num_items_in_batch=torch.tensor(12)).loss.item() == pytest.approx(by_hand.item() / 12, rel=1e-5)
+        assert model(**batch, labels=torch.full_like(labels, -100)).loss.item() == 0
+
+
+def test_placeholder_count_of_joins():
+    """An image of 64 pixels: 8 x 8 tokens; hybrid adds 3 summaries; merging a 2 x 2 grid leaves 16."""
+    stream = {"encoder": {"name": "conv"}, "fusion": [{"tokens": "summary:3"}, {"as": "kv"}]}
+    assert placeholder_count(stream_parts(stream), (3, 64, 64)) == 67
+    merged = {"encoder": {"name": "conv"}, "projector": {"name": "merge", "grid": True}}
+    assert placeholder_count(stream_parts(merged), (3, 64, 64)) == 16
+    assert Join.parse({"tokens": "summary:9"}).count(4) == 4
+
+
+@pytest.mark.parametrize(
+    "line,message",
+    [
+        ({"layer": 2}, "unknown key 'layer'"),
+        ({"as": "query"}, "as 'query'"),
+        ({"tokens": "some"}, "tokens 'some'"),
+        ({"tokens": "summary:0"}, "tokens 'summary:0'"),
+        ({"from_layer": [1]}, "not the list"),
+    ],
+)
+def test_joins_refuse(line, message):
+    with pytest.raises(ValueError, match=message):
+        Join.parse(line)
+
+
+def test_impossible_models_are_refused_by_name(make_model):
+    with pytest.raises(ValueError, match="'gpt2' is not supported"):
+        FocalModel(FocalConfig(llm={"model_type": "gpt2"}))
+    with pytest.raises(ValueError, match="olmo2"):
+        make_model("kv", "olmo2")
+    with pytest.raises(ValueError, match="from_layer 7"):
+        make_model([{"from_layer": 7}])
+    with pytest.raises(ValueError, match="unknown encoder 'cnv'; did you mean 'conv'"):
+        stream_parts({"encoder": {"name": "cnv"}})
+    with pytest.raises(ValueError, match="unknown key 'dept'"):
+        stream_parts({"encoder": {"name": "conv", "dept": 1}})
+    with pytest.raises(ValueError, match="kv_scope"):
+        FocalConfig(kv_scope="some")
