@@ -96,7 +96,7 @@ def _after_strides(frames):
 
 def resize_frames(frames: np.ndarray, size: int) -> Tensor:
     """uint8 [F, H, W, 3] -> float32 [F, 3, size, size] in [-1, 1], area-averaged where it shrinks."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    x = torch.tensor(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     if x.shape[-2:] != (size, size):
         x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return x
