@@ -18,7 +18,7 @@ from data.worlds.video_render import COLORS, frame_times
 
 LOOKS = (0, 3, 6, 9)  # the frames at which cells are transcribed
 WAYS = ("left", "right", "up", "down")
-Pair = tuple[str, str]
+Pair = tuple[str, ...]
 
 
 @dataclasses.dataclass
