@@ -184,12 +184,25 @@ def last_valid(valid: Tensor) -> Tensor:
     return (columns * valid).amax(1, keepdim=True)
 
 
-def check_rows(stream: str, joins: list[Join], counts: Tensor, rows: Tensor, columns: Tensor, batch: int) -> None:
+def medium_columns(joins: list[Join], counts: Tensor) -> Tensor:
+    """Columns [N] that each of N media takes in the sequence, from its valid tokens [N]: the sum over its joins."""
+    return torch.tensor([sum(join.count(n) for join in joins) for n in counts.tolist()], dtype=torch.long, device=counts.device)
+
+
+def check_rows(stream: str, per_medium: Tensor, rows: Tensor, columns: Tensor, batch: int) -> None:
     """Placeholders and media must match row by row, not only in total."""
     wanted = torch.zeros(batch, dtype=torch.long, device=rows.device)
-    per_medium = torch.tensor([sum(j.count(n) for j in joins) for n in counts.tolist()], device=rows.device)
     wanted.index_add_(0, rows, per_medium)
     found = torch.bincount(columns[:, 0], minlength=batch)
     if not torch.equal(wanted, found):
         row = int((wanted != found).nonzero()[0, 0])
         raise ValueError(f"row {row}: {int(found[row])} placeholders of {stream!r} but its media give {int(wanted[row])} tokens")
+
+
+def split_columns(columns: Tensor, taken: list[Tensor]) -> list[Tensor]:
+    """The columns [P, 2] of one placeholder among the streams that share it: one stream after the other fills each medium's, `taken` [N] each."""
+    if len(taken) == 1:
+        return [columns]
+    sizes = torch.stack(taken, 1)  # media, streams
+    owner = torch.arange(sizes.shape[1], device=columns.device).repeat(len(sizes)).repeat_interleave(sizes.flatten())
+    return [columns[owner == i] for i in range(len(taken))]

@@ -16,7 +16,21 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, Pr
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration import FocalConfig
-from .fusion import KV, Joined, Layout, attention_mask, check_rows, last_valid, layout, pad_rows, place, spread, stream_parts
+from .fusion import (
+    KV,
+    Joined,
+    Layout,
+    attention_mask,
+    check_rows,
+    last_valid,
+    layout,
+    medium_columns,
+    pad_rows,
+    place,
+    split_columns,
+    spread,
+    stream_parts,
+)
 from .logprob import cross_entropy
 from .lora import add_lora, freeze_base
 from .media_keys import MediaKeys
@@ -167,15 +181,19 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def join_media(self, input_ids: Tensor, encoded: dict[str, tuple[Tensor, Tensor]], media: dict[str, Tensor]) -> list[Joined]:
         """The media tokens of a batch at their places in the sequence; placeholders that do not match their media are a `ValueError` naming the
         row."""
-        joined = []
-        for name, stream in self.streams.items():
-            columns = (input_ids == stream.token_id).nonzero()
-            if name in encoded:
-                tokens, counts = encoded[name]
-                check_rows(name, stream.joins, counts, media[f"{name}_rows"], columns, len(input_ids))
-                joined += place(stream.joins, tokens, counts, columns, name)
-            elif len(columns):
-                raise ValueError(f"row {int(columns[0, 0])} holds placeholders of {name!r} but the batch holds no such media")
+        joined: list[Joined] = []
+        for token_id in sorted({stream.token_id for stream in self.streams.values()}):
+            sharing = [name for name, stream in self.streams.items() if stream.token_id == token_id]
+            columns = (input_ids == token_id).nonzero()
+            present = [name for name in sharing if name in encoded]
+            if not present:
+                if len(columns):
+                    raise ValueError(f"row {int(columns[0, 0])} holds placeholders of {sharing[0]!r} but the batch holds no such media")
+                continue
+            taken = [medium_columns(self.streams[name].joins, encoded[name][1]) for name in present]
+            check_rows(" + ".join(present), torch.stack(taken).sum(0), media[f"{present[0]}_rows"], columns, len(input_ids))
+            for name, mine in zip(present, split_columns(columns, taken), strict=True):
+                joined += place(self.streams[name].joins, *encoded[name], mine, name)
         return joined
 
     def hidden_states(

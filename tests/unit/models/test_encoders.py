@@ -70,9 +70,11 @@ def test_counts_agree_and_gradients_flow(case):
 
 
 def _other(medium: Media) -> Media:
-    return {"audio": lambda: sound(len(medium.array) / medium.rate, round(medium.rate), 1), "image": lambda: image(seed=1), "video": lambda: video(seed=1)}[
-        medium.kind
-    ]()
+    return {
+        "audio": lambda: sound(len(medium.array) / medium.rate, round(medium.rate), 1),
+        "image": lambda: image(seed=1),
+        "video": lambda: video(seed=1),
+    }[medium.kind]()
 
 
 @pytest.mark.parametrize("case,short", [("conv audio", sound(0.53)), ("frames", video(3)), ("open_clip video", video(2)), ("whisper", sound(0.7))])
@@ -212,9 +214,9 @@ def test_impossible_settings_are_named(options, message):
 def test_wrong_media_are_named():
     with pytest.raises(ValueError, match="was given audio"):
         build(CASES["conv image"][0])[0].features(sound(1))
-    with pytest.raises(ValueError, match="set data.media.num_frames"):
+    with pytest.raises(ValueError, match=r"set data\.media\.num_frames"):
         build(CASES["frames"][0])[0].features(video(17))
-    with pytest.raises(ValueError, match="set data.media.sample_rate"):
+    with pytest.raises(ValueError, match=r"set data\.media\.sample_rate"):
         build(CASES["clap"][0])[0].features(sound(1))
     assert find_weights(".", "/").is_dir()
     downsampled = build(CASES["whisper"][0])[0].features(sound(1.0, 48_000))

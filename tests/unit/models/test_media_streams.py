@@ -70,6 +70,22 @@ def test_loss_is_the_mean_over_labels_and_scales_by_the_count_given(make_model, 
         assert model(**batch, labels=torch.full_like(labels, -100)).loss.item() == 0
 
 
+def test_two_encoders_of_one_kind_share_the_placeholders(make_model, make_batch):
+    """An ensemble: of the 4 + 2 columns of an image the first stream fills 4, the second (merged by 2) the other 2, medium by medium."""
+    model = make_model("prepend", streams=("image",))
+    options = model.config.streams["image"]
+    second = {**options, "projector": {"name": "merge", "factor": 2}, "fusion": [{"tokens": "all", "as": "residual", "from_layer": 1}]}
+    both = FocalModel(FocalConfig(llm=model.config.llm, streams={"image": options, "image_b": second})).eval()
+    ids = torch.tensor([[5, *[1] * 6, 6, *[1] * 6, 7], [5, *[1] * 6, 6, 0, 0, 0, 0, 0, 0, 0]])
+    images, rows = torch.randn(3, 3, 16, 16), torch.tensor([0, 0, 1])
+    media = {"image_features": images, "image_rows": rows, "image_b_features": images, "image_b_rows": rows}
+    with torch.no_grad():
+        first, other = both.join_media(ids, both.encode_media(media), media)
+        assert first.cols.tolist() == [1, 2, 3, 4, 8, 9, 10, 11, 1, 2, 3, 4] and other.cols.tolist() == [5, 6, 12, 13, 5, 6]
+        assert first.rows.tolist() == [0] * 8 + [1] * 4 and other.rows.tolist() == [0] * 4 + [1] * 2
+        assert both(input_ids=ids, attention_mask=(ids > 0).long(), **media).logits.isfinite().all()
+
+
 def test_placeholder_count_of_joins():
     """An image of 64 pixels: 8 x 8 tokens; hybrid adds 3 summaries; merging a 2 x 2 grid leaves 16."""
     stream = {"encoder": {"name": "conv"}, "fusion": [{"tokens": "summary:3"}, {"as": "kv"}]}
