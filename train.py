@@ -34,7 +34,6 @@ def _run(options: argparse.Namespace) -> int:
     from eval.report import write_report
     from eval.results import write_results
     from eval.run import run_evaluations
-
     from training.run import Judge, run
 
     run_dir = run(recipe, Path(options.runs) / recipe.name, Judge(run_evaluations, write_results, write_report))

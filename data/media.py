@@ -70,7 +70,8 @@ def _write_mp4(path: Path, media: Media) -> None:
 
 @dataclasses.dataclass
 class Quarantine:
-    """The ledger of items that could not be used: one JSON line each. More than `limit` of them end the run: then the data set is broken, not an item."""
+    """The ledger of items that could not be used: one JSON line each. More than `limit` of them end the run: then the data set is broken, not an
+    item."""
 
     path: Path
     limit: int

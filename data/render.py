@@ -11,9 +11,7 @@ from data.media import write_media
 from data.record import Record, read_jsonl, write_jsonl
 
 
-def render(
-    world: str, level: int, count: int, seed: int, split: str, out: str | Path, families: list[str] | None = None
-) -> list[Record]:
+def render(world: str, level: int, count: int, seed: int, split: str, out: str | Path, families: list[str] | None = None) -> list[Record]:
     """`count` items of a world written below `out`, with media paths that point at the files. Rendering the same again reads what is there.
 
     Item i depends on (seed, i) alone, so a longer set begins with the shorter one.

@@ -32,8 +32,9 @@ class Media:
 
 @dataclasses.dataclass(frozen=True)
 class MediaSpec:
-    """At what rates and within which limits files are decoded. `frame_size` caps the longer side of a video's frames, in pixels; `max_pixels` bounds an image, and
-    a frame; `max_seconds` bounds what is read of a sound or video; `repeat_frames` allows a short video to give the same frame twice."""
+    """At what rates and within which limits files are decoded. `frame_size` caps the longer side of a video's frames, in pixels; `max_pixels` bounds
+    an image, and a frame; `max_seconds` bounds what is read of a sound or video; `repeat_frames` allows a short video to give the same frame
+    twice."""
 
     sample_rate: int = 16_000
     max_seconds: float = 30.0

@@ -42,8 +42,8 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
     import torch
     from accelerate import Accelerator
-    from data.media import Quarantine
 
+    from data.media import Quarantine
     from training.build import build_reasoner
     from training.stages.context import StageContext
 
