@@ -34,13 +34,18 @@ def group_of(discs: list[Disc]) -> str:
 def draw_discs(names: list[str], most: int, split: str, rng: np.random.Generator, later: float | None = None) -> tuple[list[Disc], Motion] | None:
     """Discs of these names (in sorted order) that have at most `most` collisions in the clip and a group of this split, with their motion; None
     where one of them found no place. With `later`, the motion reaches that far, and the last disc is drawn so that it may collide between the
-    clip's end and then. The order of adding is random, so no colour differs from another."""
+    clip's end and then; discs are slower, so that some are still there. The order of adding is random, so no colour differs from another."""
     discs: list[Disc] = []
     motion = None
     for place, i in enumerate(rng.permutation(len(names)).tolist(), 1):
         last = place == len(names)
+        if last and later and motion and not any(inside(motion, (d.name,), 1.2, 0.05) for d in discs):
+            return None  # whoever is left will be gone
         for numbers in rng.random((AIMED_REDRAWS if last and later else REDRAWS, 6)).tolist():
-            disc = aim_disc(names[i], motion, later, *numbers) if last and later and motion else draw_disc(names[i], *numbers)
+            if last and later and motion:
+                disc = aim_disc(names[i], motion, later, *numbers)
+            else:
+                disc = draw_disc(names[i], *numbers[:5], numbers[5] * (0.4 if later else 1.0))
             if disc is None or any((disc.x - d.x) ** 2 + (disc.y - d.y) ** 2 < START_GAP * START_GAP for d in discs):
                 continue
             trial = sorted([*discs, disc], key=lambda d: d.name)
@@ -59,14 +64,16 @@ def draw_discs(names: list[str], most: int, split: str, rng: np.random.Generator
 def aim_disc(name: str, motion: Motion, until: float, who: float, at: float, offset: float, heading: float, speed: float, _: float) -> Disc | None:
     """Numbers from [0, 1) -> a disc that collides with one of the others, in the picture, between the clip's end and `until`, if nothing stops
     either; None where it would have to start outside the picture."""
-    time, speed = CLIP_END + (until - CLIP_END) * at, 0.45 + 0.55 * speed
-    discs = motion.discs_at(time)
+    time, speed = CLIP_END + (until - CLIP_END) * at, 0.35 + 0.4 * speed
+    discs = [d for d in motion.discs_at(time) if 0 < d.x < 1 and 0 < d.y < 1]
+    if not discs:
+        return None
     other = discs[int(who * len(discs))]
     vx, vy = speed * math.cos(2 * math.pi * heading), speed * math.sin(2 * math.pi * heading)
     side = math.atan2(other.vy - vy, other.vx - vx) + math.asin(GRAZE * (2 * offset - 1))  # the side that it comes from, off-centre by `offset`
     x, y = other.x + CONTACT * math.cos(side), other.y + CONTACT * math.sin(side)
     start = Disc(name, x - vx * time, y - vy * time, vx, vy)
-    if not all(0 < v < 1 for v in (x, y, other.x, other.y)) or not all(0.02 < v < 0.98 for v in (start.x, start.y)):
+    if not all(0 < v < 1 for v in (x, y)) or not all(0.02 < v < 0.98 for v in (start.x, start.y)):
         return None
     return start
 
@@ -89,7 +96,7 @@ def is_clear(motion: Motion, most: int) -> bool:
     return clearance(motion, 1.0) > PASS_GAP
 
 
-def inside(motion: Motion, pair: tuple[str, str], time: float, margin: float) -> bool:
-    """Are the centres of both discs in the picture at this time, at least `margin` from its sides?"""
+def inside(motion: Motion, names: tuple[str, ...], time: float, margin: float) -> bool:
+    """Are the centres of these discs in the picture at this time, at least `margin` from its sides?"""
     places = motion.positions(time)
-    return all(margin < v < 1 - margin for name in pair for v in places[name])
+    return all(margin < v < 1 - margin for name in names for v in places[name])
