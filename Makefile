@@ -22,7 +22,7 @@ VENV := .venv
 STAMP := $(VENV)/.ready
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# One test process per core with one thread each: small tensors gain nothing from more threads.
+# One test process per core with one thread each: small tensors gain nothing from more threads. Whole files, so that fixtures are built once.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 ROOTS := --data-root $(DATA_ROOT) --weights-root $(WEIGHTS_ROOT)
 STRUCTURE := tests/unit/test_architecture.py
@@ -50,7 +50,7 @@ quickstart: $(STAMP)
 	$(PY) train.py configs/quickstart.yaml data.root=$(DATA_ROOT) weights.root=$(WEIGHTS_ROOT)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ROOTS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ROOTS) tests
 
 check: $(STAMP)
 	$(BIN)/ruff check .
