@@ -45,7 +45,8 @@ def draw_discs(names: list[str], most: int, split: str, rng: np.random.Generator
             if last and later and motion:
                 disc = aim_disc(names[i], motion, later, *numbers)
             else:
-                disc = draw_disc(names[i], *numbers[:5], numbers[5] * (0.4 if later else 1.0))
+                numbers[5] *= 0.4 if later else 1.0
+                disc = draw_disc(names[i], *numbers)
             if disc is None or any((disc.x - d.x) ** 2 + (disc.y - d.y) ** 2 < START_GAP * START_GAP for d in discs):
                 continue
             trial = sorted([*discs, disc], key=lambda d: d.name)
