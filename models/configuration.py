@@ -53,3 +53,8 @@ class FocalConfig(PretrainedConfig):
     def get_text_config(self, *args, **kwargs):
         """transformers asks for the part that describes the text model (vocabulary, heads, layers)."""
         return self.llm_config() if self.llm else self
+
+
+# In this repository plain Auto classes find ours without remote code; a release's copy registers nothing.
+if __package__ == "models":
+    AutoConfig.register(FocalConfig.model_type, FocalConfig, exist_ok=True)

@@ -64,7 +64,10 @@ def merge_lora(model: nn.Module) -> nn.Module:
     """Add the adapters to their layers and take them out, in place: plain layers, plain names, no need of PEFT. Returns the model."""
     if getattr(model.config, "lora", None) is None:
         return model
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as error:
+        raise ValueError("lora needs the package peft: pip install peft") from error
 
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):

@@ -394,3 +394,5 @@ class Prepended:
 
 FocalConfig.register_for_auto_class()
 FocalModel.register_for_auto_class("AutoModelForCausalLM")
+if __package__ == "models":
+    AutoModelForCausalLM.register(FocalConfig, FocalModel, exist_ok=True)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import BatchFeature
+from transformers import AutoProcessor, BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .configuration import FocalConfig
 from .fusion import placeholder_count, stream_parts
 from .media import Media, MediaSpec, decode
 
@@ -168,3 +169,5 @@ def pad_features(tensors: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tenso
 
 
 FocalProcessor.register_for_auto_class("AutoProcessor")
+if __package__ == "models":
+    AutoProcessor.register(FocalConfig, FocalProcessor, exist_ok=True)
