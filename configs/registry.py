@@ -24,6 +24,7 @@ STAGES = Registry(
     {
         "align": "training.stages.sft:AlignStage",
         "sft": "training.stages.sft:SFTStage",
+        "tw_grpo": "training.stages.tw_grpo:TWGRPOStage",
     },
 )
 BENCHMARKS = Registry(
@@ -49,5 +50,13 @@ REWARDS = Registry(
         "no_error": "training.rewards.verdict:no_error",
         "length_bonus": "training.rewards.length:length_bonus",
         "overlong_penalty": "training.rewards.length:overlong_penalty",
+    },
+)
+ADVANTAGES = Registry(
+    "advantage rule",
+    {
+        "group": "training.advantages:group_advantages",
+        "leave_one_out": "training.advantages:leave_one_out",
+        "virtual_reward": "training.advantages:virtual_reward",
     },
 )

@@ -65,19 +65,19 @@ class Loop:
         self.optimizers.set_scale(schedule(self.step, self.settings.steps, self.settings.warmup, self.settings.schedule))
         self.optimizers.zero_grad()
         metrics = compute(batch, self.step)
-        metrics["grad_norm"] = self._apply(metrics)
+        metrics["grad_norm"] = self.apply(metrics["loss"])
         elapsed = time.perf_counter() - start
         self.tokens_seen += int(metrics.get("tokens", 0))
         metrics["tokens_per_s"] = metrics.get("tokens", 0) / elapsed
         self._log(metrics, progress)
 
-    def _apply(self, metrics: dict[str, float]) -> float:
-        """Clip and step; returns the gradient norm before clipping."""
+    def apply(self, loss: float) -> float:
+        """Clip and step, unless loss or gradient is not finite; returns the gradient norm before clipping."""
         trained = [p for p in self.model.parameters() if p.grad is not None]
         if not trained:  # a step with nothing to learn from (no group with variance)
             return 0.0
         norm = float(torch.nn.utils.clip_grad_norm_(trained, self.settings.clip))
-        if math.isfinite(norm) and math.isfinite(metrics["loss"]):
+        if math.isfinite(norm) and math.isfinite(loss):
             self.optimizers.step()
             self.bad_steps = 0
             return norm
