@@ -31,6 +31,7 @@ BENCHMARKS = Registry(
     "benchmark",
     {
         "world": "eval.benchmarks.world:WorldBenchmark",
+        "records": "eval.benchmarks.records:RecordsBenchmark",
     },
 )
 SINKS = Registry(

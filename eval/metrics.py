@@ -30,9 +30,14 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
 
 
 def clustered_interval(outcomes: Sequence[float], groups: Sequence[Hashable], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean when items come in groups (several questions about one clip): whole groups are drawn again."""
+    """95 % bootstrap interval of the mean when items come in groups (several questions about one clip): whole groups are drawn again.
+
+    All right or all wrong: no resampling would show any doubt, so it is Wilson's interval over the groups."""
     if not len(outcomes):
         return 0.0, 1.0
+    if set(outcomes) <= {0} or set(outcomes) <= {1}:
+        count = len(set(groups))
+        return wilson(count if outcomes[0] else 0, count)
     low, high = np.quantile(_means(np.asarray(outcomes, dtype=float), groups, draws, seed), [0.025, 0.975])
     return float(low), float(high)
 

@@ -14,7 +14,7 @@ class WorldBenchmark(Benchmark):
 
     name = "world"
     protocols = ("strict",)
-    axes = ("family", "level", "true_count", "template")
+    axes = ("family", "level", "true_count")
     extractor = "tags/1"
     wants = "world"
 
