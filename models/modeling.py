@@ -4,7 +4,6 @@ Shape legend: B rows, T columns of the full sequence (text and placeholders), S 
 keys of a row, d LLM width, V vocabulary.
 """
 
-import dataclasses
 import inspect
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from .cache import Decoding, Prepended
 from .configuration import FocalConfig
 from .fusion import (
     KV,
@@ -69,21 +69,6 @@ class MediaStream(nn.Module):
         return self.projector(encoded.to(next(self.projector.parameters()).dtype), full if lengths is None else lengths)
 
 
-@dataclasses.dataclass
-class Decoding:
-    """What cached decoding needs to know of the prefill: the position of the next token per row, and which cached keys of each layer are real (one
-    tensor per stretch of layers; None where all are)."""
-
-    position: Tensor
-    key_ok: list[Tensor | None]
-    stretch: list[int]
-
-    def take(self, rows: Tensor) -> None:
-        """Keep the given rows [R], in this order; a row may be taken several times."""
-        self.position = self.position[rows]
-        self.key_ok = [None if ok is None else ok[rows] for ok in self.key_ok]
-
-
 class FocalModel(PreTrainedModel, GenerationMixin):
     """A multimodal reasoner. Media come as `<stream>_features` [N, …], `<stream>_rows` [N] (ascending) and, where ragged,
     `<stream>_lengths` [N]; features of a frozen encoder may come ready as `<stream>_encoded` [N, K, width]."""
@@ -100,6 +85,9 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         llm_config = config.llm_config()
         if llm_config.model_type not in SUPPORTED:
             raise ValueError(f"LLM family {llm_config.model_type!r} is not supported (supported: {', '.join(SUPPORTED)})")
+        heads, shared = llm_config.num_attention_heads, getattr(llm_config, "num_key_value_heads", None) or llm_config.num_attention_heads
+        if heads % shared:
+            raise ValueError(f"LLM: num_attention_heads {heads} is not a multiple of num_key_value_heads {shared}")
         llm_config._attn_implementation = "sdpa"
         self.llm = AutoModelForCausalLM.from_config(llm_config)
         hidden = llm_config.hidden_size
@@ -380,16 +368,6 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         if ok is None:
             return torch.cat([torch.ones(q, past, dtype=torch.bool), causal], 1)[None, None]
         return torch.cat([ok[:, None, None].expand(-1, 1, q, -1), causal.to(ok.device).expand(len(ok), 1, -1, -1)], -1)
-
-
-class Prepended:
-    """Media keys and values in front of a layer's own, as a stateless stand-in for a cache: safe under gradient checkpointing."""
-
-    def __init__(self, k: Tensor, v: Tensor):
-        self.k, self.v = k, v
-
-    def update(self, k: Tensor, v: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
-        return torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
 
 
 FocalConfig.register_for_auto_class()
