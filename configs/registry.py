@@ -17,6 +17,8 @@ READERS = Registry(
         "mmau": "data.readers.mmau:MmauReader",
         "mathvista": "data.readers.mathvista:MathVistaReader",
         "clevrer": "data.readers.clevrer:ClevrerReader",
+        "esc10": "data.readers.esc10:Esc10Reader",
+        "puzzlevqa": "data.readers.puzzlevqa:PuzzleVQAReader",
     },
 )
 STAGES = Registry(
