@@ -82,7 +82,7 @@ def _record(view: View, q: Question, level: int, group: str) -> Record:
     watch(view, facts)
     meta = {
         "level": level, "family": family, "question_type": family if family in video_causal.FAMILIES else "descriptive",
-        "template": f"{q.template}/{level}", "true_count": len(view.seen), "facts": facts.facts | q.facts,
+        "template": q.template, "true_count": len(view.seen), "facts": facts.facts | q.facts,
         "discs": [list(dataclasses.astuple(d)) for d in view.discs],
     }  # fmt: skip
     uid = hashlib.blake2b(f"{view.discs}/{q.text}/{q.options}".encode(), digest_size=8).hexdigest()

@@ -12,7 +12,7 @@ START_GAP, PASS_GAP = 0.3, 0.05  # between centres at the start; between rims wh
 APART, LAST, WORD_MARGIN = 0.12, 0.88, 0.02  # of the clip: between collisions, the last one, and around the borders of `early`, `middle`, `late`
 GRAZE = 0.85
 CLIP_END = 1.1  # how far a motion is simulated where only the clip is asked about: a little further, to keep collisions clear of its end
-REDRAWS, AIMED_REDRAWS = 12, 60
+REDRAWS, LAST_REDRAWS = 12, 80  # the last disc has to suit a rare split, or a collision to come
 
 
 def draw_disc(name: str, x: float, y: float, side: float, tx: float, ty: float, speed: float) -> Disc:
@@ -41,7 +41,7 @@ def draw_discs(names: list[str], most: int, split: str, rng: np.random.Generator
         last = place == len(names)
         if last and later and motion and not any(inside(motion, (d.name,), 1.2, 0.05) for d in discs):
             return None  # whoever is left will be gone
-        for numbers in rng.random((AIMED_REDRAWS if last and later else REDRAWS, 6)).tolist():
+        for numbers in rng.random((LAST_REDRAWS if last and (later or split != "train") else REDRAWS, 6)).tolist():
             if last and later and motion:
                 disc = aim_disc(names[i], motion, later, *numbers)
             else:
