@@ -143,6 +143,14 @@ class FocalModel(PreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.llm.set_output_embeddings(value)
 
+    def _check_window(self, length: int) -> None:
+        """Our masks know no sliding window: up to its length it has no effect, beyond it the model would silently be another."""
+        config = self.llm.config
+        sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+        window = getattr(config, "sliding_window", None)
+        if window and sliding and length > window:
+            raise ValueError(f"{length} tokens exceed the sliding window of {window} of this {config.model_type}, which is not supported")
+
     @property
     def head(self) -> Tensor:
         """The weight [V, d] that turns hidden states into logits."""
@@ -196,6 +204,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         join)."""
         encoded = self.encode_media(media) if encoded is None else encoded
         joined = self.join_media(input_ids, encoded, media)
+        self._check_window(input_ids.shape[1])
         embeds = self.llm.get_input_embeddings()(input_ids)
         valid = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         return self._run(embeds, valid, joined, cache)
@@ -317,6 +326,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         """Hidden states [B, q, d] of q new text tokens per row behind a prefilled cache."""
         model, state = self.llm.model, cache.decoding
         B, q = input_ids.shape
+        self._check_window(cache.get_seq_length() + q)
         hidden = self.llm.get_input_embeddings()(input_ids)
         positions = state.position[:, None] + torch.arange(q, device=input_ids.device)
         rotary = model.rotary_emb(hidden, positions)
@@ -364,10 +374,11 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         if ok is None and q == 1:
             return None
         past = cache.get_seq_length(layer) if ok is None else ok.shape[1]
-        causal = torch.ones(q, q, dtype=torch.bool).tril()
+        device = cache.layers[layer].keys.device
+        causal = torch.ones(q, q, dtype=torch.bool, device=device).tril()
         if ok is None:
-            return torch.cat([torch.ones(q, past, dtype=torch.bool), causal], 1)[None, None]
-        return torch.cat([ok[:, None, None].expand(-1, 1, q, -1), causal.to(ok.device).expand(len(ok), 1, -1, -1)], -1)
+            return torch.cat([torch.ones(q, past, dtype=torch.bool, device=device), causal], 1)[None, None]
+        return torch.cat([ok[:, None, None].expand(-1, 1, q, -1), causal.expand(len(ok), 1, -1, -1)], -1)
 
 
 FocalConfig.register_for_auto_class()

@@ -123,3 +123,21 @@ def test_impossible_models_are_refused_by_name(make_model):
         stream_parts({"encoder": {"name": "conv", "dept": 1}})
     with pytest.raises(ValueError, match="kv_scope"):
         FocalConfig(kv_scope="some")
+
+
+def test_sliding_windows_are_refused_where_they_would_matter(make_model, make_batch):
+    model = make_model("prepend", "mistral", streams=("image",), llm={"sliding_window": 8})
+    with torch.no_grad():
+        assert model(**make_batch(model, ["tittt"])).logits.shape[1] == 8
+        with pytest.raises(ValueError, match="9 tokens exceed the sliding window of 8 of this mistral"):
+            model(**make_batch(model, ["titttt"]))
+
+
+def test_bfloat16_runs_and_stays_near(make_model, make_batch, fusion):
+    model = make_model(fusion)
+    batch = make_batch(model, ["titatt", "ttt"], "left")
+    with torch.no_grad():
+        exact = model(**batch).logits
+        half = model.bfloat16()(**batch).logits
+    keep = (batch["input_ids"] > 2) & batch["attention_mask"].bool()
+    assert half.dtype == torch.bfloat16 and (half.float() - exact)[keep].abs().max() < 0.1 * exact[keep].abs().max()
