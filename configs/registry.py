@@ -34,6 +34,9 @@ BENCHMARKS = Registry(
     {
         "world": "eval.benchmarks.world:WorldBenchmark",
         "records": "eval.benchmarks.records:RecordsBenchmark",
+        "mmau": "eval.benchmarks.mmau:MMAU",
+        "mathvista": "eval.benchmarks.mathvista:MathVista",
+        "clevrer": "eval.benchmarks.clevrer:Clevrer",
     },
 )
 SINKS = Registry(

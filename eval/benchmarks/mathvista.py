@@ -1,0 +1,104 @@
+"""MathVista (arXiv 2310.02255): 6,141 questions about figures; answers of the 1,000 of testmini are public. docs/benchmarks/mathvista.md."""
+
+import dataclasses
+import re
+from typing import Any
+
+from data.record import LETTERS, Record
+from eval import extraction
+from eval.benchmarks import mathvista_official as official
+from eval.benchmarks.mathvista_query import lmm_query
+from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem, choice_record, confined
+
+
+class MathVista(OfflineBenchmark):
+    """The submission is the published layout: an object keyed by pid with `response` and `extraction`.
+
+    `official` truncates integers as the current script does, `official-2023` reads them strictly as the published score files of 2023 did,
+    `official-ignore-empty` leaves an empty extraction unanswered instead of snapping it to the nearest option.
+    """
+
+    name = "mathvista"
+    modality = "image"
+    protocols = ("strict", "official", "official-2023", "official-ignore-empty")
+    axes = official.AXES
+    gold_files = ("mathvista/testmini.json", "mathvista/test.json")
+    id_keys = ("pid", "id")
+
+    def record(self, row: dict[str, Any], problems: list[Problem]) -> Record:
+        pid = str(row.get("pid") or row["#key"])
+        meta = {**row.get("metadata", {}), "pid": pid, **{k: row.get(k) for k in ("question_type", "answer_type", "choices", "unit", "precision")}}
+        gold = row.get("answer")
+        gold = "" if gold is None else str(gold)
+        meta["gold"], meta["question"] = gold, row["question"]
+        media = confined(self.media_folder, row.get("image", ""), "image", pid, problems)
+        fields: dict[str, Any] = {"source": "mathvista", "split": meta.get("split", ""), "group": pid, "unit": row.get("unit"), "meta": meta}
+        if row["question_type"] == "multi_choice":
+            return choice_record(pid, row["question"], row["choices"], gold, problems, media, **fields)
+        if not gold:
+            problems.append(Problem("gold_empty", pid))
+            return Record(pid, row["question"], [""], "text", media, **fields)
+        kind = row["answer_type"]
+        answer = [part.strip() for part in gold.strip("[]").split(",")] if kind == "list" else [gold]
+        return Record(pid, row["question"], answer, kind, media, precision=_whole(row.get("precision")), **fields).validate()
+
+    def prompt(self, record: Record, protocol_name: str, instruction: str = "") -> str:
+        """The data set's own query, behind the placeholders of the media."""
+        from data import protocol
+
+        query = lmm_query(record.meta)
+        lines = ["".join(protocol.PLACEHOLDERS[m.kind] for m in record.media) + protocol.escape(query), *([instruction] if instruction else [])]
+        return "\n".join(lines)
+
+    def mark(self, record: Record, prediction: Prediction, protocol_name: str) -> Mark:
+        if protocol_name == "strict":
+            return self.strict(record, prediction)
+        value, used, reason = self._extraction(record, prediction)
+        meta = record.meta
+        said = official.normalise(
+            value,
+            meta["question_type"],
+            meta["answer_type"],
+            meta["choices"],
+            meta["precision"],
+            integers="strict" if protocol_name == "official-2023" else "truncate",
+            ignore_empty=protocol_name == "official-ignore-empty",
+        )
+        correct = said == meta["gold"]
+        why = "ok" if correct else reason or ("unreadable" if said is None else "wrong")
+        return Mark(correct, said, None if value is None else str(value), why, float(correct), used=used)
+
+    def _extraction(self, record: Record, prediction: Prediction) -> tuple[Any, str, str]:
+        """(what the official normalisation is given, the field it came from, why it is empty). The published script asks a language model to extract;
+        our offline rules stand in for it."""
+        if "extraction" in prediction.given or prediction.response is None:
+            return prediction.answer, "extraction", ""
+        meta = record.meta
+        value = official.read_response(prediction.response, meta["question_type"], meta["answer_type"], meta["choices"])
+        if value is not None:
+            return value, "response", ""
+        found = extraction.extract(prediction.response, record, self.prefer)
+        return found.answer or "", "response", "" if found.answer else found.reason
+
+    def strict(self, record: Record, prediction: Prediction) -> Mark:
+        """An option's letter, since that is what the query asks for; numbers with units and separators; lists by their elements."""
+        mark = super().strict(record, prediction)
+        if record.answer_type == "choice" and mark.prediction:
+            return dataclasses.replace(mark, prediction=(record.options or [])[LETTERS.index(mark.prediction)])
+        return mark
+
+    def viewed(self, record: Record, prediction: Prediction | None, protocol_name: str) -> Record:
+        """The published script breaks the score down by the metadata that stands in the submission itself, where it does."""
+        theirs = prediction.row.get("metadata") if prediction is not None and protocol_name != "strict" else None
+        if not isinstance(theirs, dict):
+            return record
+        return dataclasses.replace(record, meta={**record.meta, **{k: v for k, v in theirs.items() if k in self.axes}})
+
+    def missing(self, record: Record, protocol_name: str) -> Mark:
+        """The published script averages over the pids of the submission."""
+        return Mark(False, None, None, "missing", counted=protocol_name == "strict")
+
+
+def _whole(precision: Any) -> int | None:
+    """A precision may come as 1.0 out of a table."""
+    return int(precision) if isinstance(precision, (int, float)) and re.fullmatch(r"\d(\.0)?", str(precision)) else None

@@ -1,0 +1,88 @@
+"""`python -m eval score BENCHMARK PREDICTIONS`: score somebody's outputs offline, as a table or as one JSON object."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+NAMED = 20  # how many ids of one kind of problem are spelled out
+
+
+def score_command(
+    benchmark: Annotated[str, typer.Argument(help="mmau, mathvista, clevrer, … (`python -m eval list`)")],
+    predictions: Annotated[Path, typer.Argument(help="the benchmark's own submission layout, or JSON / JSONL rows of {id, prediction}")],
+    gold: Annotated[Path | None, typer.Option(help="the official file (default: its place under --data-root)")] = None,
+    protocol: Annotated[str | None, typer.Option(help="official, strict, … (default: strict where there is one)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    out: Annotated[Path | None, typer.Option(help="write one JSON line per item: id, extracted, prediction, correct, reason")] = None,
+    data_root: Annotated[Path, typer.Option(help="folder of real data sets")] = Path("datasets"),
+) -> None:
+    """Score predictions that were made anywhere, offline."""
+    from configs.registry import BENCHMARKS
+    from eval.benchmarks.offline import OfflineBenchmark
+    from eval.score import score_files
+
+    name, _, variant = benchmark.partition("/")
+    kind = BENCHMARKS.get(name)
+    if not issubclass(kind, OfflineBenchmark):
+        raise ValueError(f"benchmark {name!r} has no official file to score against; it is run by `python -m eval run`")
+    judge = kind(variant=variant)
+    report = score_files(judge, predictions, gold or judge.gold_path(data_root), protocol)
+    if out is not None:
+        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rows), encoding="utf-8")
+    for line in notes(report):
+        print(line, file=sys.stderr)
+    if as_json:
+        print(json.dumps(report.summary(), ensure_ascii=False))
+    else:
+        show(report)
+
+
+def notes(report: Any) -> list[str]:
+    """What was used, what is missing and what is wrong with the inputs, with the ids."""
+    lines = [f"scored: {', '.join(f'{field} of {n} rows' for field, n in sorted(report.used.items()))}"] if report.used else []
+    lines.append("reasons: " + ", ".join(f"{reason} {n}" for reason, n in report.reasons.items()))
+    if report.missing:
+        absent = [row["id"] for row in report.rows if row["reason"] == "missing"]
+        whole = len(report.rows)
+        lines.append(f"missing: {report.missing} of {whole} items have no usable prediction: {_listed(absent)}")
+        if report.n < whole:
+            over = f"over all {whole} items the score is {report.correct / whole:.4f}"
+            lines.append(f"missing: left out of n = {report.n} by {report.protocol!r}; {over}")
+    kinds: dict[str, list[str]] = {}
+    for problem in report.problems:
+        kinds.setdefault(problem.kind, []).append(f"{problem.where} ({problem.detail})" if problem.detail else problem.where)
+    lines += [f"{kind}: {len(where)}: {_listed(where)}" for kind, where in sorted(kinds.items())]
+    return lines + [f"note: {remark}" for remark in report.remarks]
+
+
+def _listed(names: Sequence[str]) -> str:
+    counts = Counter(_printable(name) for name in names)
+    shown = [name if n == 1 else f"{name} x{n}" for name, n in list(counts.items())[:NAMED]]
+    return ", ".join(shown) + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
+
+
+def _printable(text: str) -> str:
+    """Ids come from files: no control characters, no lone surrogates, no endless lines."""
+    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return safe if len(safe) <= 120 else safe[:117] + "…"
+
+
+def show(report: Any) -> None:
+    """Tables for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    low, high = report.ci95
+    console.print(f"{report.benchmark} under '{report.protocol}': {report.score:.2%} [{low:.2%}, {high:.2%}], {report.correct} of {report.n} right")
+    for axis, cells in report.breakdown.items():
+        table = Table("value", "n", "correct", "score", title=axis, title_justify="left")
+        for value, cell in cells.items():
+            table.add_row(value, str(cell["n"]), str(cell["correct"]), f"{cell['score']:.2%}")
+        console.print(table)
+    console.print(f"gold sha256 {report.gold_sha256}", soft_wrap=True)
