@@ -62,7 +62,9 @@ class Loop:
 
     def _one(self, batch: Any, compute: Callable, progress: Progress) -> None:
         start = time.perf_counter()
-        self.optimizers.set_scale(schedule(self.step, self.settings.steps, self.settings.warmup, self.settings.schedule))
+        self.optimizers.set_scale(
+            schedule(self.step, self.settings.schedule_steps or self.settings.steps, self.settings.warmup, self.settings.schedule)
+        )
         self.optimizers.zero_grad()
         metrics = compute(batch, self.step)
         metrics["grad_norm"] = self.apply(metrics["loss"])

@@ -31,7 +31,7 @@ class Numbers:
 
 
 def settings(**changes):
-    values = {"name": "toy", "steps": 12, "warmup": 0.1, "schedule": "cosine", "clip": 1.0, "save_every": 4}
+    values = {"name": "toy", "steps": 12, "warmup": 0.1, "schedule": "cosine", "schedule_steps": None, "clip": 1.0, "save_every": 4}
     return types.SimpleNamespace(**values | changes)
 
 
