@@ -83,6 +83,7 @@ class HFAudioEncoder(nn.Module):
     """features [N, M, T] with lengths [N] (Whisper) or [N, C, T, M] (CLAP) -> (tokens [N, K, width], counts [N])."""
 
     config_class = HFAudioConfig
+    keeps_features = True  # large enough that, frozen, looking a medium up is cheaper than encoding it again
 
     def __init__(self, config: HFAudioConfig):
         super().__init__()

@@ -91,6 +91,7 @@ class OpenClipEncoder(nn.Module):
     """features [N, 3, S, S], or [N, F, 3, S, S] with lengths [N] in frames -> (tokens [N, K, width], counts [N])."""
 
     config_class = OpenClipConfig
+    keeps_features = True  # large enough that, frozen, looking a medium up is cheaper than encoding it again
 
     def __init__(self, config: OpenClipConfig):
         super().__init__()

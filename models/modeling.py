@@ -16,6 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .cache import Decoding, Prepended
 from .configuration import FocalConfig
+from .feature_cache import FeatureCache
 from .fusion import (
     KV,
     Joined,
@@ -52,18 +53,27 @@ class MediaStream(nn.Module):
         self.encoder = ENCODERS.get(options["encoder"]["name"])(encoder_config)
         projector_name = (options.get("projector") or {"name": "mlp"})["name"]
         self.projector = PROJECTORS.get(projector_name)(projector_config, self.encoder.width, hidden)
+        self.feature_cache = FeatureCache()
 
     def train(self, mode: bool = True):
-        """A frozen encoder stays in evaluation mode: no dropout, no running statistics."""
+        """A frozen encoder stays in evaluation mode: no dropout, no running statistics. Whatever is stored of it was of the weights until now."""
         super().train(mode)
-        if not any(p.requires_grad for p in self.encoder.parameters()):
+        if self.frozen:
             self.encoder.eval()
+        else:
+            self.feature_cache.clear()
         return self
+
+    @property
+    def frozen(self) -> bool:
+        return not any(p.requires_grad for p in self.encoder.parameters())
 
     def forward(self, features: Tensor | None, lengths: Tensor | None = None, encoded: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """features of N media, or what the encoder once made of them (encoded [N, K, width], then lengths count its tokens) -> (tokens [N, K, d],
         counts)."""
         if encoded is None:
+            if self.training and self.frozen and getattr(self.encoder, "keeps_features", False):
+                return self.projector(*self.feature_cache.encode(self.encoder, features, lengths))
             return self.projector(*self.encoder(features, lengths))
         full = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)
         return self.projector(encoded.to(next(self.projector.parameters()).dtype), full if lengths is None else lengths)
