@@ -7,7 +7,7 @@ import numpy as np
 
 from data.worlds.question import Question
 from data.worlds.video_physics import clearance, simulate
-from data.worlds.video_questions import Family, View, choose_many, look, say, triangle, watch, when
+from data.worlds.video_questions import Family, Pair, View, choose_many, look, say, triangle, watch, when
 from data.worlds.video_scene import CLIP_END, inside, is_clear
 
 HORIZON = 1.6  # predictions look this far, in clips; the clip ends at 1
@@ -48,34 +48,39 @@ def _predictive(view: View, q: Question, rng: np.random.Generator) -> bool:
 
 def _counterfactual(view: View, q: Question, rng: np.random.Generator) -> bool:
     """Without a disc that takes part in a collision: do the other two collide (three discs; yes as often as no), or which pairs of three others (one
-    or two of them). Pairs with the absent disc are never offered: the question alone would rule them out."""
+    of them, or from three collisions on one or two). Pairs with the absent disc are never offered: the question alone would rule them out. From level 3 on, half of
+    the answers differ from what happens in the clip, so that reading off the clip is no answer."""
     involved = sorted({name for c in view.seen for name in c.pair})
-    if not involved:
-        return False
-    gone = involved[int(rng.integers(len(involved)))]
-    left = [d for d in view.discs if d.name != gone]
-    shown = triangle([d.name for d in left], rng) if len(left) > 2 else list(combinations([d.name for d in left], 2))
-    without = simulate(left, CLIP_END)
-    if without is None or not is_clear(without, len(left) * (len(left) - 1) // 2):
-        return False
-    times = {c.pair: c.time for c in without.until(1.0)}
-    hits = sum(p in times for p in shown)
-    if hits != (int(view.luck * 2) if len(shown) == 1 else 1 + int(view.luck * min(2, view.limit))):
-        return False
+    for i in rng.permutation(len(involved)).tolist():
+        left = [d for d in view.discs if d.name != involved[i]]
+        shown = triangle([d.name for d in left], rng) if len(left) > 2 else list(combinations([d.name for d in left], 2))
+        without = simulate(left, CLIP_END)
+        assert without is not None
+        times = {c.pair: c.time for c in without.until(1.0)}
+        hits = sum(p in times for p in shown)
+        if hits != (int(view.luck * 2) if len(shown) == 1 else 1 + int(view.luck * (view.limit - 1))):
+            continue
+        differs = any((p in times) != (p in view.times) for p in shown)
+        if (view.limit == 1 or differs == int(view.luck * 4) % 2) and is_clear(without, len(view.pairs())):
+            _ask_without(involved[i], shown, times, view, q, rng)
+            return True
+    return False
+
+
+def _ask_without(gone: str, shown: list[Pair], times: dict[Pair, float], view: View, q: Question, rng: np.random.Generator) -> None:
     watch(view, q)
     for a, b in shown:
         q.conclude(f"without {a} {b}", when(times[a, b]) if (a, b) in times else "no")
     q.meta = {"removed": gone}
     q.template += f"/{len(shown)}"
     if len(shown) == 1:
-        yes, no = ("yes", "no") if hits else ("no", "yes")
+        yes, no = ("yes", "no") if shown[0] in times else ("no", "yes")
         q.text = f"Without the {gone} disc, do {say(shown[0])} collide?"
         q.choose(yes, [no], rng)
         q.conclude("collide", yes, parents=[len(q.steps) - 1])
     else:
         q.text = f"Without the {gone} disc, which of these collide?"
         choose_many(q, {say(p): p in times for p in shown}, "collide", rng)
-    return True
 
 
 FAMILIES = {
