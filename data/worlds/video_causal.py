@@ -48,8 +48,8 @@ def _predictive(view: View, q: Question, rng: np.random.Generator) -> bool:
 
 def _counterfactual(view: View, q: Question, rng: np.random.Generator) -> bool:
     """Without a disc that takes part in a collision: do the other two collide (three discs; yes as often as no), or which pairs of three others (one
-    of them, or from three collisions on one or two). Pairs with the absent disc are never offered: the question alone would rule them out. From level 3 on, half of
-    the answers differ from what happens in the clip, so that reading off the clip is no answer."""
+    of them, or from three collisions on one or two). Pairs with the absent disc are never offered: the question alone would rule them out. From
+    level 3 on, half of the answers differ from what happens in the clip, so that reading off the clip is no answer."""
     involved = sorted({name for c in view.seen for name in c.pair})
     for i in rng.permutation(len(involved)).tolist():
         left = [d for d in view.discs if d.name != involved[i]]

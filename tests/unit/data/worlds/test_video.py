@@ -204,13 +204,13 @@ def _structure(r: Record) -> tuple[tuple, tuple[str, ...]]:
 
 
 def test_a_reader_without_the_video_is_at_chance(unrendered):
-    """Three guessers fit on one half of 4,800 items and are scored on the other: the letters of a template's answers, the words of the answers to
+    """Three guessers fit on one half of 4,200 items and are scored on the other: the letters of a template's answers, the words of the answers to
     the same options, the same with colours by order of mention. Chance is one over the number of options; the half's standard error is one point."""
     world = VideoWorld()
-    records = [world.sample(1 + i % 6, ("blind", i)).record for i in range(4800)]
+    records = [world.sample(1 + i % 6, ("blind", i)).record for i in range(4200)]
     assert {r.meta["family"] for r in records} == set(QUESTIONS)
     assert all(r.answer_type in ("choice", "choices") for r in records)
-    fit, test = records[:2400], records[2400:]
+    fit, test = records[:2100], records[2100:]
     chance = np.mean([1 / len(r.options) for r in test])
 
     def score(view) -> float:
