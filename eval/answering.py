@@ -10,6 +10,8 @@ from data.record import Record
 from data.worlds.base import generator
 from models.media import Media
 
+MODEL_STRATEGIES = ("greedy", "sample")
+
 
 @dataclasses.dataclass(slots=True)
 class Asked:
@@ -100,16 +102,11 @@ def build_answerer(strategy: dict[str, Any], model: Any, processor: Any, *, max_
     """The answerer of a recipe's strategy line: `{name: greedy}`, `{name: sample, temperature: 1.0}`, or one of the registered strategies."""
     options = dict(strategy)
     name = options.pop("name", "greedy")
-    if name in ("greedy", "sample"):
+    if name in MODEL_STRATEGIES:
         temperature = float(options.pop("temperature", 0.0 if name == "greedy" else 1.0))
         if options:
             raise ValueError(f"strategy {name!r} has no option {next(iter(options))!r}")
         if (temperature > 0) != (name == "sample"):
             raise ValueError(f"strategy {name!r}: temperature {temperature} does not fit it")
         return ModelAnswerer(model, processor, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    from configs import registry
-
-    table = getattr(registry, "ANSWERERS", None)
-    if table is None:
-        raise ValueError(f"unknown strategy {name!r} (known: greedy, sample)")
-    return table.get(name)(model, processor, max_new_tokens=max_new_tokens, seed=seed, **options)
+    raise ValueError(f"unknown strategy {name!r} (known: {', '.join(MODEL_STRATEGIES)})")
