@@ -1,0 +1,128 @@
+"""The command line of evaluation: `python -m eval run | score | list | report | compare | leaderboard`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eval.score_cli import score_command
+
+app = typer.Typer(help="How a model is judged.", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command("score")(score_command)
+JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+@app.callback()
+def _every_command(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks of user errors too")] = False) -> None:
+    """How a model is judged."""
+
+
+@app.command("run")
+def run_command(
+    model: Annotated[Path, typer.Option(help="a run directory, a release, or a checkpoint folder")],
+    benchmark: Annotated[str, typer.Option(help="by name, e.g. world/audio (`python -m eval list`)")],
+    level: Annotated[int | None, typer.Option(help="level of a world")] = None,
+    n: Annotated[int | None, typer.Option(help="how many items (default: 300 of a world, all of a file)")] = None,
+    seed: Annotated[int, typer.Option(help="which items, and which random choices")] = 1000,
+    data: Annotated[Path | None, typer.Option(help="the benchmark's file or folder")] = None,
+    protocol: Annotated[str | None, typer.Option(help="default: the benchmark's first")] = None,
+    strategy: Annotated[str, typer.Option(help="greedy, sample, … (options as key=value behind the command)")] = "greedy",
+    options: Annotated[list[str] | None, typer.Argument(metavar="[key=value]…", help="options of the strategy, e.g. temperature=1.0 n=16")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="e.g. shuffled_media:10; repeatable")] = None,
+    ablate_media: Annotated[bool, typer.Option("--ablate-media", help="the same as --control blank_media: gain and leakage")] = False,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    instruction: Annotated[str, typer.Option(help="a line at the end of every prompt")] = "",
+    stage: Annotated[str | None, typer.Option(help="which stage of a run (default: its release)")] = None,
+    out: Annotated[Path | None, typer.Option(help="default: the model's run directory, else runs/eval-<model>")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Evaluate a model on a benchmark, with controls; results, per-item rows and report are written. Killed, it goes on where it stopped."""
+    from eval.run_cli import run_benchmark
+
+    names = control if control else ["blank_media", "shuffled_media", "always_first", "commonest_answer"]
+    if ablate_media and "blank_media" not in names:
+        names = ["blank_media", *names]
+    row, where = run_benchmark(
+        model, benchmark, level=level, n=n, seed=seed, data=data, protocol=protocol, strategy=strategy, options=options or [], controls=names,
+        batch_size=batch_size, max_new_tokens=max_new_tokens, instruction=instruction, stage=stage, out=out,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(row, indent=1, ensure_ascii=False))
+        return
+    from eval.run import describe
+
+    print(describe(row))
+    print(f"rows: {where / row['per_item']}   report: {where / 'report.html'}")
+
+
+@app.command("list")
+def list_command(as_json: JsonFlag = False) -> None:
+    """Everything that has a name: benchmarks and their protocols, controls, encoders, worlds, rewards, strategies, scorers …"""
+    from eval.run_cli import named_things, show_names
+
+    if as_json:
+        print(json.dumps(named_things(), indent=1))
+    else:
+        show_names(named_things())
+
+
+@app.command("report")
+def report_command(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Write report.html of a run again."""
+    from eval.report import write_report
+
+    print(write_report(run))
+
+
+@app.command("compare")
+def compare_command(
+    a: Annotated[Path, typer.Argument(help="a run directory")],
+    b: Annotated[Path, typer.Argument(help="another one, or the same with other stages or strategies")],
+    stage_a: Annotated[str | None, typer.Option(help="default: the last one evaluated")] = None,
+    stage_b: Annotated[str | None, typer.Option(help="default: the last one evaluated")] = None,
+    strategy_a: Annotated[str | None, typer.Option(help="default: each one against itself")] = None,
+    strategy_b: Annotated[str | None, typer.Option(help="default: each one against itself")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Paired bootstrap and McNemar over the items that both answered: is the difference real?"""
+    from eval.compare import compare_runs, show
+
+    found = compare_runs(a, b, (stage_a, stage_b), (strategy_a, strategy_b))
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        show(found)
+
+
+@app.command("leaderboard")
+def leaderboard_command(
+    runs: Annotated[list[Path], typer.Argument(help="run directories, e.g. runs/*")],
+    out: Annotated[Path, typer.Option(help="the page to write")] = Path("runs/leaderboard.html"),
+) -> None:
+    """One table over many runs, in the terminal and as a page."""
+    from eval.leaderboard import show, write_leaderboard
+
+    board = write_leaderboard(runs, out)
+    show(board)
+    print(out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(given, standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except (ValueError, OSError) as error:  # a user's mistake; everything else keeps its traceback
+        if "--debug" in given:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

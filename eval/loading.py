@@ -1,0 +1,58 @@
+"""From a folder somebody names to a model that can be asked: a run directory, a release, or a checkpoint of a stage."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """`folder` holds config.json; `stage` is what its scores are booked under; `run` is the run directory it belongs to, if any."""
+
+    folder: Path
+    stage: str
+    run: Path | None
+
+
+def find_model(path: str | Path, stage: str | None = None) -> Found:
+    """A run gives the checkpoint of `stage` (default: its release, else its last finished stage)."""
+    path = Path(path)
+    if (path / "config.json").is_file():
+        run = next((p for p in path.resolve().parents if (p / "recipe.yaml").is_file()), None)
+        own = path.resolve().parent.name.partition("-")[2] if path.name == "checkpoint" else (last_stage(run) if run else path.name)
+        return Found(path, stage or own, run)
+    if not (path / "recipe.yaml").is_file():
+        raise ValueError(f"{path}: neither a model (config.json) nor a run directory (recipe.yaml)")
+    finished = finished_stages(path)
+    if stage is not None:
+        if stage not in finished:
+            raise ValueError(f"{path}: no finished stage is called {stage!r} (finished: {', '.join(finished) or 'none'})")
+        return Found(finished[stage], stage, path)
+    if (path / "release" / "config.json").is_file():
+        return Found(path / "release", last_stage(path), path)
+    if not finished:
+        raise ValueError(f"{path}: the run has neither a release nor a finished stage yet")
+    name = list(finished)[-1]
+    return Found(finished[name], name, path)
+
+
+def finished_stages(run: Path) -> dict[str, Path]:
+    """Stage name -> checkpoint folder, in the order of the run."""
+    found = [p.parent for p in run.glob("stages/*/checkpoint/config.json") if p.parent.parent.name.partition("-")[0].isdigit()]
+    found.sort(key=lambda p: int(p.parent.name.partition("-")[0]))
+    return {p.parent.name.partition("-")[2]: p for p in found}
+
+
+def last_stage(run: Path) -> str:
+    return next(reversed(finished_stages(run)), "release")
+
+
+def load_reasoner(folder: Path) -> tuple[Any, Any]:
+    """(model, processor) of a checkpoint folder, in evaluation mode, in the precision it was stored in, on the GPU where there is one."""
+    import torch
+
+    from models.modeling import FocalModel
+    from models.processing import FocalProcessor
+
+    model, processor = FocalModel.from_pretrained(folder), FocalProcessor.from_pretrained(folder)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), processor
