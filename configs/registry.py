@@ -27,6 +27,7 @@ STAGES = Registry(
         "align": "training.stages.sft:AlignStage",
         "sft": "training.stages.sft:SFTStage",
         "tw_grpo": "training.stages.tw_grpo:TWGRPOStage",
+        "prm": "training.stages.prm:PRMStage",
     },
 )
 BENCHMARKS = Registry(

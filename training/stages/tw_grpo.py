@@ -86,7 +86,7 @@ class TWGRPOStage:
         freeze(model, config.freeze)
         optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
         self.reference = copy.deepcopy(model).requires_grad_(False) if config.beta else None
-        encode = functools.partial(_encode_prompt, context, config.max_tokens)
+        encode = functools.partial(encode_prompt, context, config.max_tokens)
         rounds = config.refill_rounds if config.dynamic_sampling == "refill" else 1
         drawn = config.model_copy(update={"batch_size": config.batch_size * rounds})
         loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
@@ -254,7 +254,8 @@ class TWGRPOStage:
             out.write(json.dumps(row) + "\n")
 
 
-def _encode_prompt(context: StageContext, max_tokens: int, sample: Any) -> tuple[Any, Any]:
+def encode_prompt(context: StageContext, max_tokens: int, sample: Any) -> tuple[Any, Any]:
+    """(record, encoded prompt) of a sample; a prompt that is longer than the budget is a `ValueError`."""
     encoded = context.processor.encode(context.prompt_text(sample), sample.media)
     if len(encoded.prompt) > max_tokens:
         raise ValueError(f"the prompt's {len(encoded.prompt)} tokens are more than the stage's max_tokens {max_tokens}")
