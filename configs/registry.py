@@ -38,6 +38,15 @@ BENCHMARKS = Registry(
         "mmau": "eval.benchmarks.mmau:MMAU",
         "mathvista": "eval.benchmarks.mathvista:MathVista",
         "clevrer": "eval.benchmarks.clevrer:Clevrer",
+        "puzzlevqa": "eval.benchmarks.puzzlevqa:PuzzleVQA",
+        "gsm8k": "eval.benchmarks.gsm8k:GSM8K",
+        "processbench": "eval.benchmarks.processbench:ProcessBench",
+        "mmvu": "eval.benchmarks.mmvu:MMVU",
+        "nextgqa": "eval.benchmarks.nextgqa:NExTGQA",
+        "mmar": "eval.benchmarks.mmar:MMAR",
+        "mmau_pro": "eval.benchmarks.mmau_pro:MMAUPro",
+        "compa_order": "eval.benchmarks.compa:CompAOrder",
+        "compa_attribute": "eval.benchmarks.compa:CompAAttribute",
     },
 )
 SINKS = Registry(

@@ -110,7 +110,6 @@ class DataConfig(Strict):
     root: str = "datasets"
     media: MediaSettings = MediaSettings()
     sources: dict[str, SourceConfig] = {}
-    feature_cache_mb: int = 1024
     quarantine_limit: int = 100
 
 

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from configs.schema import StageConfig
 from models.lora import freeze_base
-from training.frozen_features import FrozenFeatures
 from training.loop import Loop
 from training.optimizers import build_optimizers, freeze
 from training.stages.context import StageContext
@@ -65,12 +64,11 @@ class SFTStage:
         freeze(model, self.frozen(model))
         optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
         wrapped = context.prepare(model)
-        frozen = FrozenFeatures(model, context.recipe.data.feature_cache_mb)
         encode = functools.partial(context.encode, steps=config.steps_in_completion, max_tokens=config.max_tokens)
         stream = context.stream(config, encode)
         loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
         model.train()
-        loop.run(stream, functools.partial(supervised_step, wrapped, context, frozen), context.quarantine_all)
+        loop.run(stream, functools.partial(supervised_step, wrapped, context), context.quarantine_all)
         context.keep_weights(stage_dir)  # before the mark that says the stage is finished
         loop.close({"kind": config.kind, "mixture": config.mixture})
         for parameter in model.parameters():
@@ -78,9 +76,9 @@ class SFTStage:
         freeze_base(model)
 
 
-def supervised_step(model: torch.nn.Module, context: StageContext, frozen: FrozenFeatures, batch: dict[str, Any], step: int) -> dict[str, float]:
+def supervised_step(model: torch.nn.Module, context: StageContext, batch: dict[str, Any], step: int) -> dict[str, float]:
     """Gradients of the mean loss over all completion tokens of the step, across all processes."""
-    batch = frozen(context.to_device(batch))
+    batch = context.to_device(batch)
     count = (batch["labels"][:, 1:] != -100).sum()
     everywhere = context.total(count)
     with context.autocast():

@@ -128,7 +128,7 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(start, monkeypatch, momen
     with monkeypatch.context() as patch:
         if moment == "in the steps":
             original = sft.supervised_step
-            patch.setattr(sft, "supervised_step", lambda m, c, f, b, step: cut() if step == 2 else original(m, c, f, b, step))
+            patch.setattr(sft, "supervised_step", lambda m, c, b, step: cut() if step == 2 else original(m, c, b, step))
         elif moment == "before the mark":
             patch.setattr(Loop, "close", cut)
         else:
@@ -161,7 +161,7 @@ def test_only_the_completion_is_learned(start, monkeypatch):
 
     batches = []
     original = sft.supervised_step
-    monkeypatch.setattr(sft, "supervised_step", lambda m, c, f, b, step: (batches.append((c, b)), original(m, c, f, b, step))[1])
+    monkeypatch.setattr(sft, "supervised_step", lambda m, c, b, step: (batches.append((c, b)), original(m, c, b, step))[1])
     start("stages.sft.steps=1")
     context, batch = batches[0]
     decode = context.processor.tokenizer.decode
