@@ -1,0 +1,1 @@
+"""From files in somebody else's layout to records: one reader a file."""
