@@ -64,7 +64,7 @@ def compare_items(rows_a: list[dict[str, Any]], rows_b: list[dict[str, Any]]) ->
         "n": len(pairs), "unpaired": len(rows_a) + len(rows_b) - 2 * len(pairs), "score_a": accuracy(a), "score_b": accuracy(b),
         "difference": difference, "ci95": [low, high], "p": mcnemar(a, b), "only_a": only_a, "only_b": only_b,
         "odds_ratio": only_b / only_a if only_a else None, "cohens_h": cohens_h(accuracy(a), accuracy(b)),
-        "detectable": detectable_difference(max(only_a + only_b, 1) / len(pairs), len(pairs)), "real": low > 0 or high < 0,
+        "detectable": detectable_difference(max(only_a + only_b, 1) / len(pairs), len(pairs)), "real": (low > 0 or high < 0) and mcnemar(a, b) < 0.05,
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from data import protocol
 from data.record import Record, answer_text, read_jsonl
+from eval.controls import chosen_text
 from eval.item_log import read_items
 from eval.report_media import show
 
@@ -74,6 +75,7 @@ def card(record: Record, by_stage: dict[str, dict[str, Any]], row: dict[str, Any
         "id": record.id, "question": record.question, "options": record.options or [], "gold": record.answer,
         "gold_text": " · ".join(answer_text(record)), "answer": item["extracted"], "outcome": outcome(item), "reason": item["reason"],
         "changed": changed(item, previous), "media": _media(record, row), "steps": list(zip(parsed.steps, verdicts, strict=False)),
+        "answer_text": chosen_text(record, item["extracted"]) if record.options else None,
         "gold_steps": [s.text for s in record.steps or []], "completion": item["completion"], "finished": item.get("finished", True),
         "history": [{"stage": s, "answer": i["extracted"], "outcome": outcome(i)} for s, i in by_stage.items()],
         "tags": [str(record.meta[k]) for k in ("family", "task", "category") if k in record.meta][:2],
