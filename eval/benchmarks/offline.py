@@ -68,8 +68,10 @@ class OfflineBenchmark(Benchmark):
 
     def records(self, path: Path) -> tuple[list[Record], list[Problem]]:
         """Gold records of a file or folder, and what is wrong with it. Default: one record a row, by `record`."""
-        found, problems, seen = [], [], set()
-        for place, row in read_rows(path, problems):
+        found: list[Record] = []
+        problems: list[Problem] = []
+        seen: set[str] = set()
+        for place, row in self.gold_rows(path, problems):
             try:
                 record = self.record(row, problems)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -83,6 +85,10 @@ class OfflineBenchmark(Benchmark):
             seen.add(record.id)
             found.append(record)
         return found, problems
+
+    def gold_rows(self, path: Path, problems: list[Problem]) -> Iterable[tuple[str, dict[str, Any]]]:
+        """(place, row) of a gold file."""
+        return read_rows(path, problems)
 
     @property
     def media_folder(self) -> Path:
