@@ -41,12 +41,14 @@ class Clock:
 def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
     import torch
+    import transformers
     from accelerate import Accelerator
 
     from data.media import Quarantine
     from training.build import build_reasoner
     from training.stages.context import StageContext
 
+    transformers.utils.logging.disable_progress_bar()  # one live line is enough
     _claim(recipe, run_dir)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
