@@ -1,22 +1,26 @@
 """What did somebody else's output answer? Offline rules with reason codes, for predictions made elsewhere and for models that do not keep our tags.
 
-The output is narrowed to the span that states the answer (answer tag, last box, last "the answer is …", otherwise all of it), and the span is read
-by the type of the record's answer. A rule that cannot decide abstains: it never guesses, and never picks at random. Codes of an answer that was
-read: `tag`, `boxed`, `phrase` (where the span came from) joined to `letter`, `option_text`, `contained`, `number`, `list`, `text`; of none: `empty`,
-`too_long`, `refusal`, `no_answer`, `ambiguous`, `no_such_option`.
+The output is narrowed to the span that states the answer (answer tag, `####`, last box, last "the answer is …", otherwise all of it), and the span
+is read by the type of the record's answer. A rule that cannot decide abstains: it never guesses, and never picks at random. Codes of an answer that
+was read: `tag`, `marker`, `boxed`, `phrase` (where the span came from) joined to `letter`, `option_text`, `contained`, `number`, `number_word`,
+`list`, `text`; of none: `empty`, `too_long`, `refusal`, `no_answer`, `ambiguous`, `no_such_option`.
 """
 
 import re
 from typing import Literal
 
+from data import answers
 from data.record import LETTERS, Record
 from eval.benchmarks.base import Extraction
 
 VERSION = "rules/1"  # raise the number whenever a rule changes: it stands in every results file
 MAX_LENGTH = 100_000  # characters; a longer output is no answer
+CLOSED = ("tag", "marker", "boxed")  # spans that hold the answer and nothing else
+SHORT = 60  # characters: such a span is read as one mathematical expression up to here
 Prefer = Literal["letter", "text"]
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_MARKER = re.compile(r"(?:^|\s)#### *([^\n]+)")
 _NEXT_ITEM = re.compile(r"\n\s*(?:Hint: Please|Question:|Choices:)")  # a model that runs on into the next question
 _PHRASE = re.compile(
     r"\b(?:answer|(?:correct|right|best) (?:option|choice)|final (?:value|result))(?: letter| option| choice)?\b[*_]{0,2}(?: to [^.:\n]{1,80}?)?"
@@ -51,7 +55,7 @@ def extract(text: str | None, record: Record, prefer: Prefer = "letter") -> Extr
         return Extraction(None, "too_long")
     found = Extraction(None, "no_answer")
     for span, origin in answer_spans(text):
-        found = _read(span, record, prefer, named=bool(origin))
+        found = _read(span, record, prefer, origin)
         if found.answer is not None:
             return Extraction(found.answer, f"{origin}:{found.reason}" if origin else found.reason)
         if found.reason != "no_answer":
@@ -59,25 +63,29 @@ def extract(text: str | None, record: Record, prefer: Prefer = "letter") -> Extr
     return found
 
 
-def _read(span: str, record: Record, prefer: Prefer, named: bool) -> Extraction:
+def _read(span: str, record: Record, prefer: Prefer, origin: str) -> Extraction:
     kind = record.answer_type
     if kind == "choice":
-        return read_choice(span, record.options or [], prefer, named)
+        return read_choice(span, record.options or [], prefer, named=bool(origin))
     if kind == "choices":
         return read_choices(span, record.options or [])
     if kind in ("integer", "float"):
-        return read_number(span, first=named)
+        found = read_number(span, first=bool(origin))
+        whole = answers.value(span, record.unit) if origin in CLOSED and len(span) <= SHORT else None
+        return found if whole is None or (found.answer and answers.value(found.answer) == whole) else Extraction(span, "number")
     if kind == "list":
         return read_list(span)
     return Extraction(span.strip().rstrip(".") or None, "text" if span.strip() else "empty")
 
 
 def answer_spans(text: str) -> list[tuple[str, str]]:
-    """The parts of an output that may state its answer, the likeliest first, and where each came from: `tag` (then no other counts), `boxed`,
-    `phrase` (the last one first), or nothing for the whole output."""
+    """The parts of an output that may state its answer, the likeliest first, and where each came from: `tag` or `marker` (then no other counts),
+    `boxed`, `phrase` (the last one first), or nothing for the whole output."""
     if tags := _TAG.findall(text):
         inner = last_box(tags[-1])
         return [((inner if inner is not None else tags[-1]).strip(), "tag")]
+    if marks := _MARKER.findall(text):
+        return [(marks[-1].strip(), "marker")]
     head = _NEXT_ITEM.split(text, maxsplit=1)[0]
     text = head if head.strip() else text
     inner = last_box(text)

@@ -23,6 +23,11 @@ def official_letter(text: str) -> str:
     return (found.group(1) if found else text).strip()
 
 
+def relative(path: str) -> str:
+    """Video-R1 writes `./dir/file`, TW-GRPO `/dir/file`: both mean a path under the data folder."""
+    return path[2:] if path.startswith("./") else path[1:] if path.startswith("/") else path
+
+
 class VideoR1Benchmark(OfflineBenchmark):
     """Multiple choice in Video-R1's layout: `problem`, `options` ("A. text"), `solution` ("<answer>A</answer>"), `path` or `video`."""
 
@@ -43,7 +48,7 @@ class VideoR1Benchmark(OfflineBenchmark):
         if row.get("problem_type", "") not in self.kinds:
             return None  # open-ended items need a judge; this is the closed part
         id, path = self.key(row), str(row.get("path") or row.get("video") or "")
-        media: list[MediaRef] = confined(self.media_folder, path.lstrip("./"), "video", id, problems) if path else []
+        media: list[MediaRef] = confined(self.media_folder, relative(path), "video", id, problems) if path else []
         options = [_LABEL.sub("", option) for option in row["options"]]
         letter = letter_of(str(row.get("solution") or row.get("answer") or ""))
         question = str(row.get("question") or row["problem"])

@@ -119,7 +119,7 @@ def letter(problem):
 
 @pytest.mark.parametrize("protocol", MathVista.protocols)
 def test_gold_is_right_under_every_protocol(score, problems, gold, protocol):
-    """As letters all 1,000. As option texts all but pids 168 and 849, whose options are themselves texts such as "(a)", so that they name a letter."""
+    """As letters all 1,000. As option texts all but pids 168 and 849, whose options are texts such as "(a)" and so name a letter."""
     assert score(MathVista(), gold, {pid: {"response": letter(p)} for pid, p in problems.items()}, protocol).correct == 1000
     texts = score(MathVista(), gold, {pid: {"response": p["answer"]} for pid, p in problems.items()}, protocol)
     assert [r["id"] for r in texts.rows if not r["correct"]] == ["168", "849"]
@@ -150,8 +150,8 @@ def test_missing_ids_are_reported_and_shrink_only_the_official_denominator(score
 
 
 def test_the_extractor_agrees_with_the_published_extractions(data_root):
-    """After normalisation, with coverage and precision apart. In the InstructBLIP run 343 responses are empty: what was published for them is a language
-    model's guess, which no rule can agree with, so agreement is counted over the responses that hold text."""
+    """After normalisation, with coverage and precision apart. In the InstructBLIP run 343 responses are empty: what was published for them is a
+    language model's guess, which no rule can agree with, so agreement is counted over the responses that hold text."""
     agreed, total, by_run = 0, 0, {}
     for run in RUNS:
         outputs = json.loads((data_root / "scored" / f"output_{run}.json").read_text())
