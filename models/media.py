@@ -1,15 +1,26 @@
 """What a decoded medium is, and the only decoder, frame sampler and resampler of the project. Travels with every release.
 
-Every limit is checked on the file's header, before anything is allocated. Bad files raise `MediaError` with the file and the reason.
+Every limit is checked on the file's header, before anything is allocated. Bad files raise `MediaError` with the file and the reason. Pillow,
+soundfile, torchaudio, PyAV and decord are looked for when they are first needed, so that a release loads without those it never uses.
 """
 
 import dataclasses
+import importlib
 import math
 import os
+import struct
+import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+
+PACKAGES = {"PIL": "pillow", "av": "av", "soundfile": "soundfile", "torchaudio": "torchaudio"}
+PLAYLISTS = {"hls", "dash", "concat", "concatf"}  # files that make a decoder open other files
+TEXT_ART = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg draws any text file as a terminal
+SOUND_RATES = (1, 1_000_000)  # Hz
+LARGEST_KERNEL = 20_000_000  # elements of a resampling filter bank
+BLOCK = 1 << 16  # audio samples read at a time
 
 
 class MediaError(ValueError):
@@ -21,7 +32,7 @@ class Media:
     """A decoded medium.
 
     audio: `array` float32 [samples], mono, in [-1, 1], `rate` in Hz. image: `array` uint8 [H, W, 3]. video: `array` uint8 [frames, H, W, 3], `rate`
-    the mean sampling rate in frames per second and `times` the timestamp of each frame in seconds.
+    the mean sampling rate in frames per second (None for one frame) and `times` the timestamp of each frame in seconds from the first one.
     """
 
     kind: Literal["audio", "image", "video"]
@@ -33,8 +44,8 @@ class Media:
 @dataclasses.dataclass(frozen=True)
 class MediaSpec:
     """At what rates and within which limits files are decoded. `frame_size` caps the longer side of a video's frames, in pixels; `max_pixels` bounds
-    an image, and a frame; `max_seconds` bounds what is read of a sound or video; `repeat_frames` allows a short video to give the same frame
-    twice."""
+    an image, and a frame; `max_seconds` bounds what is read of a sound or video; `max_wall_s` the time that training and evaluation spend on one
+    file; `repeat_frames` allows a short video to give the same frame twice."""
 
     sample_rate: int = 16_000
     max_seconds: float = 30.0
@@ -42,61 +53,97 @@ class MediaSpec:
     frame_size: int | None = None
     max_pixels: int = 50_000_000
     max_bytes: int = 500_000_000
+    max_wall_s: float = 60.0
     repeat_frames: bool = False
 
 
 def decode(path: str | os.PathLike, kind: str, spec: MediaSpec, start_s: float | None = None, end_s: float | None = None) -> Media:
-    """The medium at `path`, or its part from `start_s` to `end_s`. kind: audio | image | video | frames (a folder of images in name order)."""
-    path = Path(path)
+    """The medium at `path`, or of a sound or video its part from `start_s` to `end_s`. kind: audio | image | video | frames (a folder of images, in
+    the order of the numbers in their names)."""
+    from .media_video import decode_frames, decode_video
+
+    path = Path(path).absolute()  # no relative name can pose as a protocol (`concat:…`)
     if not path.exists():
         raise MediaError(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size > spec.max_bytes:
-        raise MediaError(f"{path}: {path.stat().st_size:,} bytes are more than the limit of {spec.max_bytes:,}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise MediaError(f"{path}: the file is empty")
-    if start_s is not None and end_s is not None and end_s <= start_s:
-        raise MediaError(f"{path}: the part from {start_s} s to {end_s} s is empty")
+    if start_s is not None or end_s is not None:
+        _check_part(path, kind, start_s, end_s)
+    if kind == "frames":
+        return decode_frames(path, spec)
+    check_file(path, spec)
     if kind == "image":
         return Media("image", decode_image(path, spec))
     if kind == "audio":
         return _decode_audio(path, spec, start_s or 0.0, end_s)
     if kind == "video":
-        return _decode_video(path, spec, start_s or 0.0, end_s)
-    if kind == "frames":
-        return _decode_frames(path, spec)
+        return decode_video(path, spec, start_s or 0.0, end_s)
     raise MediaError(f"{path}: unknown kind of medium {kind!r}")
 
 
+def library(name: str) -> Any:
+    """An optional package; an `ImportError` that says what to install where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = PACKAGES[name.partition(".")[0]]
+        raise ImportError(f"decoding this medium needs the package {package!r}, which cannot be imported ({error}): pip install {package}") from error
+
+
+def _check_part(path: Path, kind: str, start: float | None, end: float | None) -> None:
+    if kind not in ("audio", "video"):
+        raise MediaError(f"{path}: only a sound or a video has a part from {start} s to {end} s, not {kind}")
+    first, last = start or 0.0, math.inf if end is None else end
+    if not 0 <= first < last:  # also false where one of them is not a number
+        raise MediaError(f"{path}: the part from {start} s to {end} s is empty")
+
+
+def check_file(path: Path, spec: MediaSpec) -> None:
+    if not path.is_file():  # a pipe or a device could be read for ever
+        raise MediaError(f"{path}: not a regular file")
+    if (size := path.stat().st_size) > spec.max_bytes:
+        raise MediaError(f"{path}: {size:,} bytes are more than the limit of {spec.max_bytes:,}")
+    if size == 0:
+        raise MediaError(f"{path}: the file is empty")
+
+
 def decode_image(path: Path, spec: MediaSpec) -> np.ndarray:
-    """uint8 [H, W, 3]; transparency is put on white, palettes and grey become RGB."""
+    """uint8 [H, W, 3], upright as its EXIF orientation says; transparency is put on white, palettes and grey (of 8 or 16 bits) become RGB."""
     import warnings
 
-    from PIL import Image, UnidentifiedImageError
-
+    Image, ImageOps = library("PIL.Image"), library("PIL.ImageOps")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            warnings.simplefilter("ignore")  # of large pictures our own limit follows; of broken metadata nobody needs to hear
             with Image.open(path) as image:
                 if image.width * image.height > spec.max_pixels:
                     raise MediaError(f"{path}: {image.width} x {image.height} pixels are more than the limit of {spec.max_pixels:,}")
-                if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-                return np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise MediaError(f"{path}: not a readable image: {error}") from error
+                return _to_rgb(path, image, Image, ImageOps)
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path}: more pixels than the limit of {spec.max_pixels:,}: {error}") from error
+    except MediaError:
+        raise
+    except (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError, OverflowError, AttributeError, struct.error, zlib.error) as error:
+        raise MediaError(f"{path}: not a readable image: {error}") from error  # all of these come out of Pillow's parsers on broken files
+
+
+def _to_rgb(path: Path, image: Any, Image: Any, ImageOps: Any) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise MediaError(f"{path}: pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I"):  # 16 bits a pixel: plain conversion would clip them to white
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65_535) >> 8
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, 2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
 
 
 def _decode_audio(path: Path, spec: MediaSpec, start: float, end: float | None) -> Media:
-    import soundfile
-
+    soundfile = library("soundfile")
     stop = min(end if end is not None else math.inf, start + spec.max_seconds)
+    _check_riff(path)
     try:
-        with soundfile.SoundFile(path) as sound:
-            rate = sound.samplerate
-            sound.seek(min(round(start * rate), sound.frames))
-            count = -1 if math.isinf(stop) else max(0, round((stop - start) * rate))
-            wave = sound.read(count, dtype="float32", always_2d=True).mean(1)
-    except (soundfile.LibsndfileError, RuntimeError):
+        wave, rate = _read_sound(soundfile, path, start, stop)
+    except (soundfile.SoundFileError, RuntimeError, TypeError):  # TypeError: a name that ends in .raw is taken for headerless samples
         wave, rate = _container_audio(path, start, stop)  # sound inside a video or an mp4
     if wave.size < 2:
         raise MediaError(f"{path}: holds {wave.size} audio samples in the wanted part")
@@ -105,128 +152,99 @@ def _decode_audio(path: Path, spec: MediaSpec, start: float, end: float | None) 
     return Media("audio", resample(wave, rate, spec.sample_rate), float(spec.sample_rate))
 
 
+def _check_riff(path: Path) -> None:
+    """libsndfile reads what there is of a wav that was cut off; its header says how long it was."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        promised = int.from_bytes(head[4:8], "little") + 8
+        if promised < 0xFFFFFF00 and promised > path.stat().st_size + 1:  # streams say 0xFFFFFFFF; an odd last byte may lack its padding
+            raise MediaError(f"{path}: truncated: {path.stat().st_size:,} bytes of {promised:,}")
+
+
+def _read_sound(soundfile: Any, path: Path, start: float, stop: float) -> tuple[np.ndarray, int]:
+    """float32 [samples] and its rate, by libsndfile; block by block, so that a header that lies allocates nothing."""
+    with soundfile.SoundFile(path) as sound:
+        rate = _checked_rate(path, sound.samplerate)
+        first = min(round(start * rate), sound.frames)
+        wanted = sound.frames - first if math.isinf(stop) else min(sound.frames - first, max(0, round((stop - start) * rate)))
+        sound.seek(first)
+        pieces, size = [], 0
+        while size < wanted:
+            block = sound.read(min(BLOCK, wanted - size), dtype="float32", always_2d=True)
+            if not len(block):
+                raise MediaError(f"{path}: truncated: {first + size:,} of {sound.frames:,} samples")
+            pieces.append(block.mean(1))
+            size += len(block)
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
+
+
+def _checked_rate(path: Path, rate: int) -> int:
+    if not SOUND_RATES[0] <= rate <= SOUND_RATES[1]:
+        raise MediaError(f"{path}: a sampling rate of {rate} Hz")
+    return rate
+
+
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """float32 [samples] at another rate, by torchaudio's windowed sinc; unchanged where the rates agree."""
+    """float32 [samples] at another rate, by torchaudio's windowed sinc; unchanged where the rates agree.
+
+    Rates with no common divisor (44101 to 16000) would need a filter of gigabytes: they are taken for the nearest ratio of small numbers, wrong by
+    less than a millionth.
+    """
     if rate == target:
         return np.ascontiguousarray(wave, dtype=np.float32)
     import torch
-    import torchaudio
 
+    divisor = math.gcd(rate, target)
+    old, new = rate // divisor, target // divisor
+    if old * new > LARGEST_KERNEL:
+        from fractions import Fraction
+
+        ratio = Fraction(new, old).limit_denominator(2000)
+        old, new = ratio.denominator, max(1, ratio.numerator)
     with torch.no_grad():
-        return torchaudio.functional.resample(torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)), rate, target).numpy()
+        samples = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+        return library("torchaudio").functional.resample(samples, old, new).numpy()
+
+
+def open_container(av: Any, path: Path) -> Any:
+    container = av.open(str(path), options={"protocol_whitelist": "file"})
+    formats = set(container.format.name.split(","))
+    if formats & (PLAYLISTS | TEXT_ART):
+        container.close()
+        raise MediaError(f"{path}: {'a playlist, which names other files' if formats & PLAYLISTS else 'not a readable medium but text'}")
+    return container
 
 
 def _container_audio(path: Path, start: float, stop: float) -> tuple[np.ndarray, int]:
-    import av
-
+    av = library("av")
+    pieces: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
+        with open_container(av, path) as container:
             if not container.streams.audio:
                 raise MediaError(f"{path}: has no audio stream")
-            stream, pieces = container.streams.audio[0], []
-            for frame in container.decode(stream):
-                if frame.time is not None and frame.time >= stop:
+            rate, seen = 0, 0
+            for frame in container.decode(container.streams.audio[0]):
+                rate = rate or _checked_rate(path, frame.sample_rate)  # the stream's own rate is wrong for some kinds of AAC
+                block = _mono(frame)[max(0, round(start * rate) - seen) :]
+                seen += frame.samples
+                pieces.append(block)
+                if seen >= stop * rate:
                     break
-                block = frame.to_ndarray()
-                block = block.reshape(-1, len(frame.layout.channels)).T if not frame.format.is_planar else block
-                scale = 1.0 if block.dtype.kind == "f" else float(np.iinfo(block.dtype).max) + 1
-                pieces.append(block.astype(np.float32).mean(0) / scale)
-            rate = stream.rate
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
+    except MediaError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path}: not a readable sound: {error}") from error
     wave = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return wave[round(start * rate) : None if math.isinf(stop) else round(stop * rate)], rate
+    return wave[: None if math.isinf(stop) else max(0, round(stop * rate) - round(start * rate))], rate
 
 
-def frame_targets(duration: float, spec: MediaSpec, start: float, end: float | None) -> np.ndarray:
-    """The wanted timestamps [num_frames] in seconds: evenly spaced from the first moment of the part to the last."""
-    stop = min(duration, start + spec.max_seconds, end if end is not None else math.inf)
-    if stop < start or start < 0:
-        raise MediaError(f"the part from {start} s to {stop} s lies outside a video of {duration:.2f} s")
-    return np.linspace(start, stop, spec.num_frames)
-
-
-def nearest_frames(times: np.ndarray, targets: np.ndarray, repeat: bool) -> np.ndarray:
-    """Indices of the frames nearest to the wanted timestamps, in order; each frame once, unless `repeat`."""
-    right = np.searchsorted(times, targets).clip(1, max(1, len(times) - 1))
-    left = right - 1
-    picked = np.where(targets - times[left] <= times[np.minimum(right, len(times) - 1)] - targets, left, np.minimum(right, len(times) - 1))
-    return picked if repeat else np.unique(picked)
-
-
-def _decode_video(path: Path, spec: MediaSpec, start: float, end: float | None) -> Media:
-    """decord where it can open the file (fast seeking), else PyAV."""
-    try:
-        import decord
-    except ImportError:
-        return _video_by_av(path, spec, start, end)
-    try:
-        return _video_by_decord(decord, path, spec, start, end)
-    except (decord.DECORDError, RuntimeError):
-        return _video_by_av(path, spec, start, end)
-
-
-def _video_by_decord(decord, path: Path, spec: MediaSpec, start: float, end: float | None) -> Media:
-    reader = decord.VideoReader(str(path), num_threads=1)
-    try:
-        stamps = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
-        if len(stamps) == 0:
-            raise MediaError(f"{path}: holds no video frame")
-        targets = frame_targets(float(stamps[-1]), spec, start, end)
-        picked = nearest_frames(stamps, targets, spec.repeat_frames)
-        frames = reader.get_batch(picked.tolist()).asnumpy().copy()  # the reader's buffers are reused
-    finally:
-        del reader  # an idle reader decodes ahead without bound
-    return _video(path, frames, stamps[picked], spec)
-
-
-def _video_by_av(path: Path, spec: MediaSpec, start: float, end: float | None) -> Media:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise MediaError(f"{path}: has no video stream")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > spec.max_pixels:
-                raise MediaError(f"{path}: frames of {stream.width} x {stream.height} pixels are more than the limit of {spec.max_pixels:,}")
-            stamps = [float(p.pts * stream.time_base) for p in container.demux(stream) if p.pts is not None]
-        if not stamps:
-            raise MediaError(f"{path}: holds no video frame")
-        times = np.sort(np.array(stamps))
-        picked = nearest_frames(times, frame_targets(float(times[-1]), spec, start, end), spec.repeat_frames)
-        wanted = set(picked.tolist())
-        with av.open(str(path)) as container:
-            kept = {i: f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i in wanted}
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: not a readable video: {error}") from error
-    picked = np.array([i for i in picked.tolist() if i in kept], dtype=int)  # a truncated file lacks its last frames
-    if not len(picked):
-        raise MediaError(f"{path}: no frame could be decoded")
-    return _video(path, np.stack([kept[i] for i in picked.tolist()]), times[picked], spec)
-
-
-def _decode_frames(path: Path, spec: MediaSpec) -> Media:
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp")) if path.is_dir() else []
-    if not files:
-        raise MediaError(f"{path}: a folder of frames must hold images")
-    picked = nearest_frames(np.arange(len(files), dtype=float), np.linspace(0, len(files) - 1, spec.num_frames), spec.repeat_frames)
-    images = [decode_image(files[i], spec) for i in picked]
-    if len({i.shape for i in images}) > 1:
-        raise MediaError(f"{path}: its frames differ in size")
-    return _video(path, np.stack(images), picked.astype(float), spec)
-
-
-def _video(path: Path, frames: np.ndarray, times: np.ndarray, spec: MediaSpec) -> Media:
-    if frames.shape[1] * frames.shape[2] > spec.max_pixels:
-        raise MediaError(f"{path}: frames of {frames.shape[2]} x {frames.shape[1]} pixels are more than the limit of {spec.max_pixels:,}")
-    longest = max(frames.shape[1:3])
-    if spec.frame_size is not None and longest > spec.frame_size:
-        from PIL import Image
-
-        size = tuple(max(1, round(side * spec.frame_size / longest)) for side in (frames.shape[2], frames.shape[1]))
-        frames = np.stack([np.asarray(Image.fromarray(f).resize(size, Image.Resampling.BOX)) for f in frames])
-    span = float(times[-1] - times[0])
-    return Media("video", frames, (len(times) - 1) / span if span > 0 else None, np.asarray(times, dtype=np.float64))
+def _mono(frame: Any) -> np.ndarray:
+    """One decoded block of any sample format -> float32 [samples] in [-1, 1]."""
+    block = frame.to_ndarray()
+    if not frame.format.is_planar:
+        block = block.reshape(-1, frame.layout.nb_channels).T
+    if block.dtype.kind == "f":
+        return block.astype(np.float32).mean(0)
+    middle = 128 if block.dtype == np.uint8 else 0
+    return ((block.astype(np.float32) - middle) / (float(np.iinfo(block.dtype).max) + 1 - middle)).mean(0)
