@@ -223,6 +223,8 @@ def _container_audio(path: Path, start: float, stop: float) -> tuple[np.ndarray,
         with open_container(av, path) as container:
             if not container.streams.audio:
                 raise MediaError(f"{path}: has no audio stream")
+            if container.streams.audio[0].codec_context is None:
+                raise MediaError(f"{path}: no decoder reads its audio stream")
             rate, seen = 0, 0
             for frame in container.decode(container.streams.audio[0]):
                 rate = rate or _checked_rate(path, frame.sample_rate)  # the stream's own rate is wrong for some kinds of AAC

@@ -72,8 +72,11 @@ def _video_stream(container: Any, path: Path) -> Any:
 def _video_index(av: Any, path: Path, spec: MediaSpec) -> _Index:
     with open_container(av, path) as container:
         stream = _video_stream(container, path)
-        if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        formats = container.format.name.split(",")
+        if formats[0].endswith("_pipe") or formats[0] == "image2":
             raise MediaError(f"{path}: an image, not a video")
+        if stream.codec_context is None:
+            raise MediaError(f"{path}: no decoder reads its video stream")
         if stream.width * stream.height > spec.max_pixels:
             raise MediaError(f"{path}: frames of {stream.width} x {stream.height} pixels are more than the limit of {spec.max_pixels:,}")
         base, rate, promised, duration = stream.time_base, stream.average_rate, stream.frames, stream.duration
@@ -84,7 +87,7 @@ def _video_index(av: Any, path: Path, spec: MediaSpec) -> _Index:
         raise MediaError(f"{path}: truncated or damaged: its frames end before the file says")
     if any(pts is None for pts, *_ in packets):
         return _counted_index(av, path, float(rate or 25))
-    if promised > len(packets) and duration and max(p + d for p, _, _, d in packets) < 0.98 * duration:
+    if "mp4" in formats and promised > len(packets) and duration and max(p + d for p, _, _, d in packets) < 0.98 * duration:
         raise MediaError(f"{path}: truncated: {len(packets)} of {promised} frames")
     stamps = sorted({pts for pts, *_ in packets})
     times = np.array([float((s - stamps[0]) * base) for s in stamps])
