@@ -83,6 +83,8 @@ class MediaSettings(Strict):
     frame_size: int | None = None
     max_pixels: int = 50_000_000
     max_bytes: int = 500_000_000
+    max_wall_s: float = 60.0
+    repeat_frames: bool = False
 
 
 class SourceConfig(Strict):

@@ -63,7 +63,11 @@ def decode(path: str | os.PathLike, kind: str, spec: MediaSpec, start_s: float |
     from .media_video import decode_frames, decode_video
 
     path = Path(path).absolute()  # no relative name can pose as a protocol (`concat:…`)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:  # a name too long
+        raise MediaError(f"{path}: {error}") from error
+    if not there:
         raise MediaError(f"{path}: no such file")
     if start_s is not None or end_s is not None:
         _check_part(path, kind, start_s, end_s)
