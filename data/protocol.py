@@ -15,6 +15,7 @@ PLACEHOLDERS = {"audio": "<|audio|>", "image": "<|image|>", "video": "<|video|>"
 STEP = "<|step|>"  # the position behind a step at which a process reward model is read
 SPECIAL_TOKENS = (USER, ASSISTANT, END, *dict.fromkeys(PLACEHOLDERS.values()), STEP, THINK, END_THINK, ANSWER, END_ANSWER)
 STEP_DELIMITER = "\n"
+NO_OPTION = "none"  # the answer to a question of which no option is right
 
 # The layout for models that bring no chat template of their own. Content comes in escaped, so a tag in it is always ours.
 CHAT_TEMPLATE = (
@@ -22,7 +23,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-_SPECIAL = re.compile("|".join(re.escape(t) for t in SPECIAL_TOKENS) + r"|<\|[^|<>\s]{1,40}\|>")
+# Ours, and those that the tokenizers of the field's model families know; a template's own words are among them.
+_FAMILIES = (
+    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:pad|bos|eos|unk|mask|cls|sep)>"
+    r"|<(?:start|end)_of_\w{1,20}>|\[/?INST\]|<</?SYS>>|<(?:image|audio|video)>"
+)
+_SPECIAL = re.compile("|".join(re.escape(t) for t in SPECIAL_TOKENS) + "|" + _FAMILIES)
 _COMPLETION = re.compile(r"\s*<think>(?P<steps>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -39,14 +45,20 @@ class Parsed:
 
 
 def escape(text: str) -> str:
-    """Break every special token that user text contains, so that text can never pose as a tag or as a medium: `<|image|>` becomes `< |image|>`."""
-    return _SPECIAL.sub(lambda m: "< " + m.group()[1:], text)
+    """Break every special token that user text contains, so that text can never pose as a tag or as a medium: `<|image|>` becomes `< |image|>`.
+    Escaping again changes nothing."""
+    return _SPECIAL.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", text)
+
+
+def one_line(text: str) -> str:
+    """Escaped text without line breaks, which would make two steps or two options of one."""
+    return " ".join(line.strip() for line in escape(text).splitlines() if line.strip())
 
 
 def prompt(record: Record, instruction: str = "") -> str:
     """The user turn: one placeholder per medium in order, the question, the lettered options, the instruction (each on its own line)."""
     lines = ["".join(PLACEHOLDERS[m.kind] for m in record.media) + escape(record.question)]
-    lines += [f"{LETTERS[i]}. {escape(option)}" for i, option in enumerate(record.options or [])]
+    lines += [f"{LETTERS[i]}. {one_line(option)}" for i, option in enumerate(record.options or [])]
     if instruction:
         lines.append(instruction)
     return "\n".join(lines)
@@ -58,9 +70,9 @@ def messages(record: Record, instruction: str = "") -> list[dict[str, str]]:
 
 
 def completion(record: Record, steps: bool = True) -> str:
-    """The gold completion, without the end-of-turn token. `steps=False` leaves the thought empty."""
-    thought = STEP_DELIMITER.join(escape(s.text) for s in record.steps or []) if steps else ""
-    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(', '.join(record.answer))}{END_ANSWER}"
+    """The gold completion, without the end-of-turn token. `steps=False` leaves the thought empty. Where no option is right, the answer is `none`."""
+    thought = STEP_DELIMITER.join(one_line(s.text) for s in record.steps or []) if steps else ""
+    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(', '.join(record.answer or [NO_OPTION]))}{END_ANSWER}"
 
 
 def parse(text: str) -> Parsed:

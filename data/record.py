@@ -6,6 +6,7 @@ plain data: JSON in, JSON out, nothing decoded. `validate()` names the record an
 
 import dataclasses
 import json
+import math
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,9 @@ class Record:
     """A question with its media, options and gold answer.
 
     `answer` holds option letters for `choice` (one) and `choices` (any number, also none), all elements in order for `list`, and exactly one
-    string otherwise. `precision` is the number of decimals that a `float` answer is compared at. `group` names what must not straddle a split (a
-    scene, a clip, a puzzle instance). `meta` carries whatever a benchmark wants to break its score down by.
+    string otherwise (an empty one where a benchmark withholds its gold). `precision` is the number of decimals that a `float` answer is compared
+    at. `group` names what must not straddle a split (a scene, a clip, a puzzle instance). `meta` carries whatever a benchmark wants to break its
+    score down by.
     """
 
     id: str
@@ -90,37 +92,73 @@ class Record:
 
 def answer_text(record: Record) -> list[str]:
     """The gold answer in words: option texts for choices, the answer itself otherwise."""
-    if record.options is None:
+    if record.options is None or record.answer_type not in ("choice", "choices"):
         return list(record.answer)
     return [record.options[LETTERS.index(letter)] for letter in record.answer]
 
 
 def _complaints(r: Record) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong with it). Whoever takes only the first may rely on the order: types before contents."""
     if not isinstance(r.id, str) or not r.id:
         yield "id", "must be a non-empty string"
     if not isinstance(r.question, str) or not r.question.strip():
         yield "question", "must be a non-empty string"
     if r.answer_type not in get_args(AnswerType):
         yield "answer_type", f"{r.answer_type!r} is not one of {', '.join(get_args(AnswerType))}"
-    if not isinstance(r.answer, list) or not all(isinstance(a, str) for a in r.answer):
+    if not _strings(r.answer):
         yield "answer", "must be a list of strings"
-    yield from _option_complaints(r)
+    if r.options is not None and not _strings(r.options):
+        yield "options", "must be a list of strings"
+    if r.precision is not None and (type(r.precision) is not int or not 0 <= r.precision <= 15):
+        yield "precision", f"{r.precision!r} must be a number of decimals, 0 to 15"
+    for field in ("source", "split", "group", "unit"):
+        if not isinstance(getattr(r, field), str) and not (field == "unit" and r.unit is None):
+            yield field, "must be a string"
+    if not isinstance(r.meta, dict):
+        yield "meta", "must be an object"
+    yield from _answer_complaints(r)
     for i, m in enumerate(r.media):
-        if m.kind not in get_args(MediaKind):
-            yield f"media[{i}].kind", f"{m.kind!r} is not one of {', '.join(get_args(MediaKind))}"
-        if not isinstance(m.path, str) or not m.path:
-            yield f"media[{i}].path", "must be a non-empty string"
+        yield from ((f"media[{i}].{field}", complaint) for field, complaint in _media_complaints(m))
     for i, s in enumerate(r.steps or []):
-        if s.kind not in get_args(StepKind):
-            yield f"steps[{i}].kind", f"{s.kind!r} is not one of {', '.join(get_args(StepKind))}"
-        if any(not 0 <= p < i for p in s.parents):
-            yield f"steps[{i}].parents", f"{s.parents} must be indices of earlier steps"
+        yield from ((f"steps[{i}].{field}", complaint) for field, complaint in _step_complaints(s, i))
 
 
-def _option_complaints(r: Record) -> Iterator[tuple[str, str]]:
+def _strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _media_complaints(m: MediaRef) -> Iterator[tuple[str, str]]:
+    if m.kind not in get_args(MediaKind):
+        yield "kind", f"{m.kind!r} is not one of {', '.join(get_args(MediaKind))}"
+    if not isinstance(m.path, str) or not m.path:
+        yield "path", "must be a non-empty string"
+    if m.start_s is None and m.end_s is None:
+        return
+    if any(isinstance(t, bool) or not isinstance(t, (int, float, type(None))) for t in (m.start_s, m.end_s)):
+        yield "start_s", "start_s and end_s must be numbers of seconds"
+    elif m.kind not in ("audio", "video"):
+        yield "start_s", f"only a sound or a video has a part, not {m.kind}"
+    elif not 0 <= (m.start_s or 0) < (math.inf if m.end_s is None else m.end_s):
+        yield "end_s", f"the part from {m.start_s} s to {m.end_s} s is empty"
+
+
+def _step_complaints(s: Step, place: int) -> Iterator[tuple[str, str]]:
+    if not isinstance(s.text, str) or not s.text.strip():
+        yield "text", "must be a non-empty string"
+    if s.kind not in get_args(StepKind):
+        yield "kind", f"{s.kind!r} is not one of {', '.join(get_args(StepKind))}"
+    if s.value is not None and not isinstance(s.value, str):
+        yield "value", "must be a string"
+    if not isinstance(s.parents, list) or any(type(p) is not int or not 0 <= p < place for p in s.parents):
+        yield "parents", f"{s.parents} must be indices of earlier steps"
+
+
+def _answer_complaints(r: Record) -> Iterator[tuple[str, str]]:
     if r.answer_type not in ("choice", "choices"):
         if r.answer_type != "list" and len(r.answer) != 1:
             yield "answer", f"{r.answer_type} needs exactly one element, not {len(r.answer)}"
+        elif not r.answer:
+            yield "answer", "an empty list is no answer"
         return
     if not r.options or len(r.options) > len(LETTERS):
         yield "options", f"{r.answer_type} needs 1 to {len(LETTERS)} options"
@@ -131,17 +169,36 @@ def _option_complaints(r: Record) -> Iterator[tuple[str, str]]:
     for letter in r.answer:
         if len(letter) != 1 or letter not in valid:
             yield "answer", f"{letter!r} is not a letter of the {len(r.options)} options ({valid[0]}-{valid[-1]})"
+    if len(set(r.answer)) < len(r.answer):
+        yield "answer", f"{r.answer} names a letter twice"
+
+
+def read_json(path: str | Path) -> Any:
+    """A parsed JSON file. A broken one is a `ValueError` that names the file; so is a key that an object holds twice, of which Python would silently
+    keep the last."""
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} comes twice")
+    return found
 
 
 def read_jsonl(path: str | Path) -> Iterator[Record]:
     """Records of a JSONL file, blank lines skipped. A broken line raises `ValueError` that names the file and the line number."""
-    with open(path, encoding="utf-8") as lines:
+    with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
             try:
-                yield Record.from_json(json.loads(line))
-            except ValueError as error:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if text:
+                    yield Record.from_json(json.loads(text, object_pairs_hook=_unique))
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None
 
 

@@ -67,7 +67,7 @@ def test_references_are_decoded_with_their_part(tmp_path):
 
 @pytest.mark.parametrize("path", ["world://audio/1/abc", "../a.wav", "none.wav", "x" * 5000])
 def test_bad_references_name_their_file(tmp_path, path):
-    with pytest.raises(ValueError, match="world|leads out|no such file|too long") as caught:
+    with pytest.raises(ValueError, match=r"world|leads out|no such file|too long") as caught:
         decode_ref(MediaRef("audio", path), SETTINGS, tmp_path)
     assert caught.value.file == path
 
