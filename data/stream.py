@@ -23,7 +23,22 @@ BLOCK = 1000  # items of a mixture block; weights are kept to one part in this
 
 class Source(Protocol):
     def item(self, number: int) -> Sample:
-        """The item of this number; the same number gives the same item. Raises `MediaError` or `ValueError` where its medium is bad."""
+        """The item of this number; the same number gives the same item. Raises `ItemError` (or another `ValueError`) where its medium is bad."""
+
+
+class ItemError(ValueError):
+    """An item whose record is known but whose media cannot be used: its id, and the file at fault."""
+
+    def __init__(self, record: Record, error: Exception):
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.id, self.file = record.id, file_at_fault(record, error)
+
+
+def file_at_fault(record: Record, error: Exception) -> str:
+    """Which of a record's media an error is about: the one it carries, the one its text names, else the first."""
+    paths = [ref.path for ref in record.media]
+    carried = getattr(error, "file", None)
+    return carried or next((path for path in paths if path in str(error)), paths[0] if paths else "")
 
 
 @dataclasses.dataclass
@@ -33,7 +48,17 @@ class WorldSource:
     world: World
     levels: Mapping[int, float]
     split: str = "train"
-    seed: int = 0
+    seed: object = 0
+
+    def __post_init__(self):
+        for level, weight in self.levels.items():
+            if level not in self.world.levels:
+                known = f"{self.world.levels[0]}-{self.world.levels[-1]}"
+                raise ValueError(f"world {self.world.name!r}: level {level} is not one of {known}")
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ValueError(f"world {self.world.name!r}: level {level} has weight {weight}, which must be at least 0")
+        if not sum(self.levels.values()):
+            raise ValueError(f"world {self.world.name!r}: no level has a weight")
 
     def item(self, number: int) -> Sample:
         rng = generator(self.seed, "level", number)
@@ -48,7 +73,7 @@ class RecordSource:
 
     records: Sequence[Record]
     decode: Callable[[Record], Sample]
-    seed: int = 0
+    seed: object = 0
 
     def __post_init__(self):
         if not self.records:
@@ -56,20 +81,24 @@ class RecordSource:
 
     def item(self, number: int) -> Sample:
         epoch, place = divmod(number, len(self.records))
-        return self.decode(self.records[_permutation(self.seed, epoch, len(self.records))[place]])
+        record = self.records[_permutation(self.seed, epoch, len(self.records))[place]]
+        try:
+            return self.decode(record)
+        except (ValueError, OSError) as error:
+            raise ItemError(record, error) from error
 
 
-@functools.lru_cache(maxsize=8)
-def _permutation(seed: int, epoch: int, count: int) -> list[int]:
-    return generator(seed, "epoch", epoch).permutation(count).tolist()
+@functools.lru_cache(maxsize=64)
+def _permutation(seed: object, epoch: int, count: int) -> np.ndarray:
+    return generator(seed, "epoch", epoch).permutation(count)
 
 
 class Mixture:
     """Item i of several sources in proportion to their weights."""
 
     def __init__(self, sources: Mapping[str, Source], weights: Mapping[str, float], seed: int):
-        if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-            raise ValueError(f"mixture weights must be positive: {dict(weights)}")
+        if not weights or not all(w >= 0 and math.isfinite(w) for w in weights.values()) or not sum(weights.values()):
+            raise ValueError(f"mixture weights must be numbers of at least 0, one of them more: {dict(weights)}")
         if missing := sorted(set(weights) - set(sources)):
             raise ValueError(f"mixture names {missing[0]!r}, which is no source (sources: {', '.join(sources)})")
         self.names = [name for name, weight in weights.items() if weight > 0]
@@ -80,6 +109,9 @@ class Mixture:
         by_rest = sorted(range(len(exact)), key=lambda k: self.quota[k] - exact[k])
         for k in by_rest[: BLOCK - sum(self.quota)]:
             self.quota[k] += 1
+        if 0 in self.quota:
+            name = self.names[self.quota.index(0)]
+            raise ValueError(f"mixture gives {name!r} less than one item in {2 * BLOCK}: it would never be drawn; raise its weight or leave it out")
         self._block: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def place(self, index: int) -> tuple[str, int]:
@@ -172,11 +204,13 @@ class _Items:
         try:
             sample = self.mixture.item(index)
             return self.encode(sample)
-        except AssertionError:
+        except (AssertionError, ImportError):  # ours, and a package that is not installed: no item would work
             raise
+        except ItemError as error:
+            return Failure(error.id, error.file, str(error), traceback.format_exc())
         except Exception as error:  # noqa: BLE001 - the media worker boundary
-            name = sample.record.id if sample else getattr(error, "record_id", f"item {index}")
-            file = sample.record.media[0].path if sample and sample.record.media else getattr(error, "file", "")
+            name = sample.record.id if sample else f"item {index}"
+            file = file_at_fault(sample.record, error) if sample else ""
             return Failure(name, file, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 

@@ -1,6 +1,8 @@
 """From the sources of a recipe to objects that give items by number."""
 
+import collections
 import functools
+import inspect
 from pathlib import Path
 
 from configs.registry import READERS, WORLDS
@@ -22,11 +24,18 @@ def build_source(recipe: Recipe, name: str, seed: object) -> WorldSource | Recor
 
 
 def read_records(recipe: Recipe, config: SourceConfig) -> list[Record]:
-    """All records of a reader source with the wanted split."""
+    """All records of a reader source with the wanted split. Unknown reader options and ids that come twice are `ValueError`s."""
     path = Path(config.path)
     path = path if path.is_absolute() or path.exists() else Path(recipe.data.root) / path
-    reader = READERS.get(config.reader)(path, **config.options)
+    make = READERS.get(config.reader)
+    known = [name for name in inspect.signature(make).parameters if name != "path"]
+    if unknown := sorted(set(config.options) - set(known)):
+        raise ValueError(f"reader {config.reader!r} has no option {unknown[0]!r} (options: {', '.join(known) or 'none'})")
+    reader = make(path, **config.options)
     records = [r for r in reader if not config.split or not r.split or r.split == config.split]
+    twice = [id for id, count in collections.Counter(r.id for r in records).items() if count > 1]
+    if twice:
+        raise ValueError(f"reader {config.reader!r}: two records at {path} have the id {twice[0]!r}")
     if not records:
         raise ValueError(f"reader {config.reader!r} found no record with split {config.split!r} at {path}")
     return records[: config.limit]
