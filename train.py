@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", default="runs", help="where run directories go (default: runs)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe, sizes and a memory estimate; do no work")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors too")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # overrides may stand before and behind options
     try:
         return _run(options)
     except ValueError as error:  # a user's mistake; everything else keeps its traceback
