@@ -49,6 +49,7 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     from training.stages.context import StageContext
 
     transformers.utils.logging.disable_progress_bar()  # one live line is enough
+    stages = [STAGES.get(config.kind)(config) for config in recipe.stages]  # a wrong component name ends the run before any work
     _claim(recipe, run_dir)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -62,8 +63,8 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     quarantine = Quarantine(run_dir / "quarantine.jsonl", recipe.data.quarantine_limit)
     context = StageContext(recipe, model, processor, run_dir, accelerator, quarantine, sinks)
     rows = _evaluate(context, judge, clock, "base")
-    for index, config in enumerate(recipe.stages):
-        clock.time(config.name, _stage, context, config, run_dir / "stages" / f"{index}-{config.name}")
+    for index, (config, stage) in enumerate(zip(recipe.stages, stages, strict=True)):
+        clock.time(config.name, _stage, context, stage, run_dir / "stages" / f"{index}-{config.name}")
         rows += _evaluate(context, judge, clock, config.name)
     for sink in sinks:
         sink.close()
@@ -81,11 +82,10 @@ def _claim(recipe: Recipe, run_dir: Path) -> None:
     path.write_text(text)
 
 
-def _stage(context: Any, config: Any, stage_dir: Path) -> None:
+def _stage(context: Any, stage: Any, stage_dir: Path) -> None:
     """Run one stage, or load what it left."""
     from training.checkpoint import load_weights
 
-    stage = STAGES.get(config.kind)(config)
     stage_dir.mkdir(parents=True, exist_ok=True)
     if not (stage_dir / "done.json").is_file():
         stage.run(context, stage_dir)

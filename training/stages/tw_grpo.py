@@ -15,7 +15,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from configs.registry import ADVANTAGES, REWARDS
 from configs.schema import Strict
 from training.advantages import effective_ratio
 from training.loop import Loop
@@ -72,6 +71,8 @@ class TWGRPOStage:
     config_class = TWGRPOConfig
 
     def __init__(self, config: TWGRPOConfig):
+        from configs.registry import ADVANTAGES, REWARDS
+
         self.config = config
         self.terms = build_terms(config.rewards, REWARDS.get)
         options = dict(config.advantage)

@@ -60,7 +60,6 @@ def test_worlds(tmp_path):
     [
         ({"reader": "jsonl", "path": "none.jsonl"}, "no records file"),
         ({"reader": "jsno", "path": "records.jsonl"}, "unknown reader 'jsno'; did you mean"),
-        ({"reader": "jsonl", "path": "records.jsonl", "split": "dve"}, "no record with split 'dve'"),
         ({"reader": "esc10", "path": ".", "options": {"fold": [1]}}, r"reader 'esc10' has no option 'fold' \(options: folds\)"),
         ({"world": "audoi"}, "unknown world 'audoi'"),
         ({"world": "audio", "level": 99}, "level 99 is not one of"),
@@ -69,6 +68,13 @@ def test_worlds(tmp_path):
 def test_wrong_requests_are_named(folder, source, message):
     with pytest.raises(ValueError, match=message):
         build_source(Recipe(folder, mine=source), "mine", 0)
+
+
+def test_a_split_without_records_is_named(folder):
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    (folder / "split.jsonl").write_text("\n".join(lines[:3]))
+    with pytest.raises(ValueError, match="no record with split 'dve'"):
+        build_source(Recipe(folder, mine={"reader": "jsonl", "path": "split.jsonl", "split": "dve"}), "mine", 0)
 
 
 def test_unknown_sources_are_named(folder):
