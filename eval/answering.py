@@ -53,7 +53,7 @@ class ModelAnswerer:
 
     def __init__(self, model: Any, processor: Any, *, max_new_tokens: int = 200, temperature: float = 0.0, seed: int = 0):
         self.model, self.processor, self.seed = model, processor, seed
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "strategy": "sample" if temperature > 0 else "greedy", "scorer": None, "samples": 1, "temperature": float(temperature),
             "max_new_tokens": max_new_tokens, "seed": seed,
         }  # fmt: skip
