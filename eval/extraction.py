@@ -24,7 +24,7 @@ _MARKER = re.compile(r"(?:^|\s)#### *([^\n]+)")
 _NEXT_ITEM = re.compile(r"\n\s*(?:Hint: Please|Question:|Choices:)")  # a model that runs on into the next question
 _PHRASE = re.compile(
     r"\b(?:answer|(?:correct|right|best) (?:option|choice)|final (?:value|result))(?: letter| option| choice)?\b[*_]{0,2}(?: to [^.:\n]{1,80}?)?"
-    r"(?:\s*(?:(?:is|are|would be|should be|must be)\b|[:=])){1,2}[*_]{0,2}\s*(?P<span>[^\n]*)",
+    r"(?:\s*(?:(?:is|are|would be|should be|must be)\b|[:=])){1,2}[*_]{0,2}[^\S\n]*",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
@@ -90,7 +90,8 @@ def answer_spans(text: str) -> list[tuple[str, str]]:
     text = head if head.strip() else text
     inner = last_box(text)
     spans = [] if inner is None else [(inner, "boxed")]
-    phrases = [m["span"].strip() for m in _PHRASE.finditer(text) if m["span"].strip(" .*_:")]
+    ends = [m.end() for m in _PHRASE.finditer(text)][-6:]
+    phrases = [span for end in ends if (span := text[end:].split("\n", 1)[0].strip()).strip(" .*_:")]
     return [*spans, *((span, "phrase") for span in phrases[:-4:-1]), *(() if phrases else ((text.strip(), ""),))]
 
 

@@ -47,6 +47,15 @@ def last_stage(run: Path) -> str:
     return next(reversed(finished_stages(run)), "release")
 
 
+def instruction_of(run: Path | None) -> str:
+    """The line that the run's recipe puts at the end of every prompt."""
+    if run is None or not (run / "recipe.yaml").is_file():
+        return ""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.select(OmegaConf.load(run / "recipe.yaml"), "protocol.instruction", default="") or ""
+
+
 def load_reasoner(folder: Path) -> tuple[Any, Any]:
     """(model, processor) of a checkpoint folder, in evaluation mode, in the precision it was stored in, on the GPU where there is one."""
     import torch

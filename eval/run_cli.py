@@ -13,12 +13,15 @@ def run_benchmark(
     options: Sequence[str], controls: Sequence[str], batch_size: int, max_new_tokens: int, instruction: str, stage: str | None, out: Path | None,
 ) -> tuple[dict[str, Any], Path]:  # fmt: skip
     """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement."""
-    from eval.loading import find_model, load_reasoner
+    from eval.controls import parse_control
+    from eval.loading import find_model, instruction_of, load_reasoner
     from eval.report import write_report
     from eval.run import evaluate, open_benchmark
 
     bench = open_benchmark(benchmark, data)
     bench.check_protocol(protocol)
+    for control in controls:
+        parse_control(control)
     found = find_model(model_path, stage)
     root = out or found.run or Path("runs") / f"eval-{found.folder.resolve().name}"
     if n is None and bench.wants == "world":
@@ -30,7 +33,7 @@ def run_benchmark(
     row = evaluate(
         model, processor, bench, stage=found.stage, level=level, n=n, seed=seed, protocol=protocol, strategy=line,
         max_new_tokens=max_new_tokens, batch_size=batch_size, controls=controls, root=root, out_dir=stage_dir(root, found.stage) / "eval",
-        instruction=instruction,
+        instruction=instruction or instruction_of(found.run),
     )  # fmt: skip
     book(root, row, str(model_path))
     write_report(root)

@@ -101,6 +101,8 @@ class OfflineBenchmark(Benchmark):
 
     def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         """(id, row) of a parsed submission: a list of rows, or an object keyed by id."""
+        if is_row(content, (*self.id_keys, "id")):
+            content = [content]
         if isinstance(content, dict):
             for key, row in content.items():
                 yield str(key), row if isinstance(row, dict) else {"prediction": row}
@@ -237,6 +239,7 @@ def only_value(value: Any, id: str, key: str, problems: list[Problem]) -> Any:
 def read_rows(path: Path, problems: list[Problem]) -> Iterable[tuple[str, dict[str, Any]]]:
     """(place, row) of a JSON list, a JSON object keyed by id (the key arrives as `#key`), or JSON lines."""
     content = read_json(path, problems)
+    content = [content] if is_row(content, ("question", "problem")) else content
     pairs = content.items() if isinstance(content, dict) else enumerate(content, 1)
     for place, row in pairs:
         if isinstance(row, dict):
@@ -260,22 +263,26 @@ def read_json(path: Path, problems: list[Problem]) -> Any:
         return found
 
     decoder = json.JSONDecoder(object_pairs_hook=first_wins)
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if len(lines) == 1 or not lines or not lines[0][1].lstrip().startswith("{") or lines[0][1].strip() == "{":
-        try:
-            return decoder.decode(text)
-        except (ValueError, RecursionError) as error:
-            if not lines or not lines[0][1].lstrip().startswith("{"):
-                raise ValueError(f"{path}: neither JSON nor JSON lines: {error}") from None
+    noted = len(problems)
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        del problems[noted:]
+        whole = str(error)
     rows = []
-    for number, line in lines:
+    for number, line in enumerate(text.split("\n"), 1):
         try:
-            rows.append(decoder.decode(line.strip()))
+            rows += [decoder.decode(line.strip())] if line.strip() else []
         except (ValueError, RecursionError) as error:
             problems.append(Problem("broken_line", f"line {number}", str(error)))
     if not rows:
-        raise ValueError(f"{path}: neither JSON nor JSON lines")
+        raise ValueError(f"{path}: neither JSON nor JSON lines: {whole}")
     return rows
+
+
+def is_row(content: Any, keys: Sequence[str]) -> bool:
+    """Whether an object is one row, a file of JSON lines with one line, and not an object keyed by id."""
+    return isinstance(content, dict) and any(key in content and not isinstance(content[key], dict) for key in keys)
 
 
 def valid_text(text: str) -> bool:

@@ -17,7 +17,7 @@ class RecordsBenchmark(Benchmark):
     """
 
     name = "records"
-    axes = ("family", "level", "true_count", "task", "category", "difficulty")
+    axes: tuple[str, ...] = ("family", "level", "true_count", "task", "category", "difficulty")
     wants = "reader"
 
     def configure(self, split: str | None = None, axes: list[str] | None = None, **reader_options: Any) -> None:
