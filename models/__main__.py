@@ -1,6 +1,8 @@
-"""The command line of a released model: `python -m models ask DIR --audio x.wav --question "…"` and `python -m models push DIR REPO [--dry-run]`."""
+"""The command line of a released model: `python -m models ask DIR --audio x.wav --question "…"`, `python -m models cast DIR OUT` and
+`python -m models push DIR REPO [--dry-run]`."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +29,10 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--max-new-tokens", type=int, default=256)
     ask.add_argument("--temperature", type=float, default=0.0)
     ask.add_argument("--seed", type=int, default=0)
+    cast = commands.add_parser("cast", help="write a release in another precision; evaluate the copy before you publish its scores")
+    cast.add_argument("folder")
+    cast.add_argument("out", help="a new folder")
+    cast.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     push = commands.add_parser("push", help="upload a release to the Hugging Face hub")
     push.add_argument("folder")
     push.add_argument("repo", help="owner/name")
@@ -38,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        print((ask if options.command == "ask" else push)(options))
+        print({"ask": ask, "cast": cast, "push": push}[options.command](options))
     except ValueError as error:  # a user's mistake; everything else keeps its traceback
         if options.debug:
             raise
@@ -90,6 +96,28 @@ def prompt(processor, media: list[tuple[str, str]], question: str, options: list
     for token in special:
         lines = [line.replace(token, token[0] + " " + token[1:]) for line in lines]
     return "".join(placeholders[kind] for kind, _ in media) + "\n".join(lines)
+
+
+def cast(options: argparse.Namespace) -> str:
+    """Copy a release with its floating-point weights in another precision. An existing folder is never overwritten."""
+    import json
+
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    folder, out = find_model(options.folder), Path(options.out)
+    if out.exists():
+        raise ValueError(f"{out} exists: name a new folder")
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("__pycache__"))
+    dtype = getattr(torch, options.dtype)
+    for file in sorted(out.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            tensors, metadata = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118 - not a dict
+        save_file({name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}, file, metadata)
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"dtype": options.dtype}, indent=2, sort_keys=True) + "\n")
+    return f"{out}: {sum(p.stat().st_size for p in out.glob('*.safetensors')):,} bytes of weights in {options.dtype}"
 
 
 def push(options: argparse.Namespace) -> str:

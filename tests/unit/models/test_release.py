@@ -223,6 +223,18 @@ def test_push_dry_run_lists_files_and_card(release, capsys):
     (release / "README.md").write_text("# A tiny reasoner\n")
 
 
+def test_cast_rounds_the_weights_and_nothing_else(release, tmp_path, capsys):
+    out = tmp_path / "half"
+    assert main(["cast", str(release), str(out)]) == 0
+    told = capsys.readouterr().out
+    exact, rounded = FocalModel.from_pretrained(release, dtype=torch.float32), FocalModel.from_pretrained(out)
+    assert rounded.dtype == torch.bfloat16 and f"{(out / 'model.safetensors').stat().st_size:,}" in told
+    for (name, a), b in zip(exact.state_dict().items(), rounded.state_dict().values(), strict=True):
+        assert torch.equal(a.to(torch.bfloat16), b), name
+    assert {p.name for p in out.iterdir()} == {p.name for p in release.iterdir() if p.name != "__pycache__"}
+    assert main(["cast", str(release), str(out)]) == 2  # never over an existing folder
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, models.__main__ as m; m.parser().format_help(); print([n for n in ('torch', 'transformers', 'open_clip') if n in sys.modules])"
