@@ -24,6 +24,7 @@ def run_command(
     model: Annotated[Path, typer.Option(help="a run directory, a release, or a checkpoint folder")],
     benchmark: Annotated[str, typer.Option(help="by name, e.g. world/audio (`python -m eval list`)")],
     level: Annotated[int | None, typer.Option(help="level of a world")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="only these kinds of question (repeatable; a world's `perceive` needs naming)")] = None,
     n: Annotated[int | None, typer.Option(help="how many items (default: 300 of a world, all of a file)")] = None,
     seed: Annotated[int, typer.Option(help="which items, and which random choices")] = 1000,
     data: Annotated[Path | None, typer.Option(help="the benchmark's file or folder")] = None,
@@ -46,8 +47,8 @@ def run_command(
     if ablate_media and "blank_media" not in names:
         names = ["blank_media", *names]
     row, where = run_benchmark(
-        model, benchmark, level=level, n=n, seed=seed, data=data, protocol=protocol, strategy=strategy, options=options or [], controls=names,
-        batch_size=batch_size, max_new_tokens=max_new_tokens, instruction=instruction, stage=stage, out=out,
+        model, benchmark, level=level, families=family, n=n, seed=seed, data=data, protocol=protocol, strategy=strategy,
+        options=options or [], controls=names, batch_size=batch_size, max_new_tokens=max_new_tokens, instruction=instruction, stage=stage, out=out,
     )  # fmt: skip
     if as_json:
         print(json.dumps(row, indent=1, ensure_ascii=False))

@@ -68,7 +68,7 @@ def evaluate(
     answerer = answerer or build_answerer(line, model, processor, max_new_tokens=max_new_tokens, seed=seed)
     budget = dict(media if media is not None else getattr(processor, "media", None) or {})
     records = load_items(bench, root, level, n, seed)
-    stem = per_item_stem(name, level, answerer.settings, protocol, bench.protocols[0])
+    stem = per_item_stem(bench, level, seed, answerer.settings, protocol)
     prompts = prompt_sha256(answerer.chat(bench.prompt(r, protocol, instruction)) for r in records)
     facts = {
         "protocol": protocol, "extractor": bench.extractor, "prompt_sha256": prompts, "gold_sha256": gold_sha256(records),
@@ -155,17 +155,28 @@ def stage_folder(recipe: Any, stage: str, run_dir: Path) -> Path:
     return run_dir / "stages" / (f"{names.index(stage)}-{stage}" if stage in names else stage)
 
 
-def per_item_stem(name: str, level: int | None, settings: dict[str, Any], protocol: str, default_protocol: str) -> str:
-    """`world-audio-3`, with whatever is not the default behind it: `world-audio-3-best_of_n-prm-8`."""
-    parts = [name, level, *([settings["strategy"], settings["scorer"], settings["samples"]] if settings["strategy"] != "greedy" else [])]
-    parts.append(None if protocol == default_protocol else protocol)
+def per_item_stem(bench: Benchmark, level: int | None, seed: int, settings: dict[str, Any], protocol: str) -> str:
+    """`world-audio-3`, with whatever is not the default behind it: `world-audio-3-best_of_n-prm-8`, `world-video-2-perceive-transcription-s1000`.
+    Measurements that differ in anything never share a file."""
+    searched = settings["strategy"] != "greedy"
+    parts = [full_name(bench), level, *(bench.options.get("families") or [])]
+    parts += [settings["strategy"], settings["scorer"], settings["samples"]] if searched else []
+    parts += [f"t{settings['temperature']}"] if settings["temperature"] != float(searched) else []
+    parts += [protocol] if protocol != bench.protocols[0] else []
+    parts += [f"s{seed}"] if seed else []
+    others = {k: v for k, v in bench.options.items() if k != "families"} | ({"path": bench.path} if bench.wants == "reader" else {})
+    parts += [short_hash(others)] if others else []
     return re.sub(r"[^\w.-]+", "-", "-".join(str(p) for p in parts if p is not None))
+
+
+def short_hash(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:6]
 
 
 def items_dir(root: Path, bench: Benchmark, level: int | None, n: int | None, seed: int) -> Path:
     """The same at every stage and strategy, so that every comparison is paired."""
-    told = json.dumps([bench.options, str(bench.path or "")], sort_keys=True, default=str)
-    mark = "" if told == '[{}, ""]' else "-" + hashlib.sha256(told.encode()).hexdigest()[:6]
+    told = [bench.options, str(bench.path or "")]
+    mark = "" if told == [{}, ""] else "-" + short_hash(told)
     parts = [full_name(bench), level, f"n{n}" if n is not None else "all", f"s{seed}"]
     return root / ITEMS / (re.sub(r"[^\w.-]+", "-", "-".join(str(p) for p in parts if p is not None)) + mark)
 

@@ -9,8 +9,9 @@ DEFAULT_N = 300  # items of a world, which has no end
 
 
 def run_benchmark(
-    model_path: Path, benchmark: str, *, level: int | None, n: int | None, seed: int, data: Path | None, protocol: str | None, strategy: str,
-    options: Sequence[str], controls: Sequence[str], batch_size: int, max_new_tokens: int, instruction: str, stage: str | None, out: Path | None,
+    model_path: Path, benchmark: str, *, level: int | None, families: list[str] | None, n: int | None, seed: int, data: Path | None,
+    protocol: str | None, strategy: str, options: Sequence[str], controls: Sequence[str], batch_size: int, max_new_tokens: int, instruction: str,
+    stage: str | None, out: Path | None,
 ) -> tuple[dict[str, Any], Path]:  # fmt: skip
     """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement."""
     from eval.controls import parse_control
@@ -18,7 +19,7 @@ def run_benchmark(
     from eval.report import write_report
     from eval.run import evaluate, open_benchmark
 
-    bench = open_benchmark(benchmark, data)
+    bench = open_benchmark(benchmark, data, families)
     bench.check_protocol(protocol)
     for control in controls:
         parse_control(control)

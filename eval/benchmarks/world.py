@@ -1,9 +1,15 @@
-"""A world as a benchmark: `world/vision`, `world/audio`, `world/video`. Held-out scenes as real wav, png and mp4 files, every step verified."""
+"""A world as a benchmark: `world/vision`, `world/audio`, `world/video`. Held-out scenes as real wav, png and mp4 files, every step verified.
 
+`strict` judges the answer. `transcription` judges what was written down on the way to it: right means exactly the gold steps, in any order, each of
+them true; the answer is not looked at. It is what the family `perceive` is judged by, whose answer is trivial.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from data import protocol
 from data.record import Record
+from data.verdict import Verdict
 from eval.benchmarks.base import Benchmark, Extraction, Graded, Wanted
 
 MODALITIES = {"vision": "image", "audio": "audio", "video": "video"}
@@ -13,7 +19,7 @@ class WorldBenchmark(Benchmark):
     """Options: `families` (default: all but `perceive`), `split` (default `test`; `dev` for settling settings, never for a score)."""
 
     name = "world"
-    protocols = ("strict",)
+    protocols = ("strict", "transcription")
     axes = ("family", "level", "true_count")
     extractor = "tags/1"
     wants = "world"
@@ -38,7 +44,46 @@ class WorldBenchmark(Benchmark):
 
     def judge(self, record: Record, completion: str, protocol_name: str) -> Graded:
         verdict = self.source.verify(record, completion)
-        return Graded(verdict.answer_ok, verdict.partial, verdict.reason, protocol.parse(completion).answer, verdict)
+        parsed = protocol.parse(completion)
+        if protocol_name == "transcription":
+            return transcription(record, parsed.steps, verdict)
+        return Graded(verdict.answer_ok, verdict.partial, verdict.reason, parsed.answer, verdict)
 
     def grade(self, record: Record, extraction: Extraction, protocol_name: str) -> Graded:
         return self.judge(record, self.wrap(record, extraction.answer or "", protocol_name), protocol_name)
+
+    def wrap(self, record: Record, answer: str, protocol_name: str) -> str:
+        """Under `transcription` what is answered are the steps, one a line."""
+        if protocol_name != "transcription":
+            return super().wrap(record, answer, protocol_name)
+        thought = protocol.STEP_DELIMITER.join(protocol.one_line(line) for line in answer.splitlines())
+        return f"{protocol.THINK}{thought}{protocol.END_THINK}{protocol.ANSWER}{protocol.NO_OPTION}{protocol.END_ANSWER}"
+
+    def gold(self, record: Record, protocol_name: str) -> str:
+        if protocol_name != "transcription":
+            return super().gold(record, protocol_name)
+        return protocol.STEP_DELIMITER.join(step.text for step in record.steps or [])
+
+
+def transcription(record: Record, steps: Sequence[str], verdict: Verdict) -> Graded:
+    """Steps against the gold steps. A step is named by what stands before its colon; of several with one name the first counts for `partial`, the
+    share of gold steps stated right, and none of them can make up for another. Reasons: `ok`, `no_steps`, `wrong` (a false or unreadable step),
+    `missing`, `extra`."""
+    named: dict[str, str] = {}
+    for step, judged in zip(steps, verdict.steps, strict=True):
+        named.setdefault(step_key(step), judged)
+    wanted = [step_key(step.text) for step in record.steps or []]
+    right = sum(named.get(key) == "ok" for key in wanted)
+    if not steps:
+        reason = "no_steps"
+    elif any(judged != "ok" for judged in verdict.steps):
+        reason = "wrong"
+    elif right < len(wanted):
+        reason = "missing"
+    else:
+        reason = "ok" if len(steps) == len(wanted) else "extra"
+    return Graded(reason == "ok" and bool(wanted), right / len(wanted) if wanted else 0.0, reason, "\n".join(steps) or None, verdict)
+
+
+def step_key(text: str) -> str:
+    return text.partition(":")[0].strip()

@@ -179,12 +179,18 @@ def test_strategies_by_name():
             build_answerer(line, None, None, max_new_tokens=5, seed=0)
 
 
-def test_file_names_tell_measurements_apart():
-    greedy = {"strategy": "greedy", "scorer": None, "samples": 1}
-    assert per_item_stem("world/audio", 3, greedy, "strict", "strict") == "world-audio-3"
-    search = {"strategy": "best_of_n", "scorer": "prm", "samples": 8}
-    assert per_item_stem("world/audio", 3, search, "strict", "strict") == "world-audio-3-best_of_n-prm-8"
-    assert per_item_stem("mmau/mini", None, greedy, "official", "strict") == "mmau-mini-official"
+def test_file_names_tell_measurements_apart(tmp_path):
+    greedy = {"strategy": "greedy", "scorer": None, "samples": 1, "temperature": 0.0}
+    audio, video = open_benchmark("world/audio"), open_benchmark("world/video", families=["perceive"])
+    assert per_item_stem(audio, 3, 0, greedy, "strict") == "world-audio-3"
+    search = {"strategy": "best_of_n", "scorer": "prm", "samples": 8, "temperature": 1.0}
+    assert per_item_stem(audio, 3, 0, search, "strict") == "world-audio-3-best_of_n-prm-8"
+    assert per_item_stem(audio, 3, 0, search | {"temperature": 0.7}, "strict") == "world-audio-3-best_of_n-prm-8-t0.7"
+    assert per_item_stem(open_benchmark("mmau/mini"), None, 0, greedy, "official") == "mmau-mini-official"
+    assert per_item_stem(video, 2, 9, greedy, "transcription") == "world-video-2-perceive-transcription-s9"
+    mine, other = (open_benchmark("records", tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
+    stems = {per_item_stem(bench, None, 0, greedy, "strict") for bench in (mine, other, open_benchmark("records", tmp_path / "a.jsonl"))}
+    assert len(stems) == 2 and all(stem.startswith("records-") for stem in stems)
 
 
 class Echo:
@@ -209,7 +215,7 @@ def test_the_lines_of_a_recipe_give_rows_below_the_run(pictures, looker, tmp_pat
     monkeypatch.setattr("eval.run.build_answerer", lambda *a, **k: looker())
     assert JsonlReader is not None
     rows = run_evaluations(Echo(), Echo(), recipe, [line], "sft", tmp_path / "run")
-    assert rows[0]["per_item"] == "stages/1-sft/eval/records.jsonl" and rows[0]["n"] == 4 and rows[0]["media_budget"] == {"num_frames": 3}
+    assert rows[0]["per_item"].startswith("stages/1-sft/eval/records-s1-") and rows[0]["n"] == 4 and rows[0]["media_budget"] == {"num_frames": 3}
     assert describe(rows[0]) in capsys.readouterr().out
     assert stage_folder(recipe, "base", tmp_path).name == "base"
     again = run_evaluations(Echo(), Echo(), recipe, [line], "align", tmp_path / "run")
