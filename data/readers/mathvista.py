@@ -1,17 +1,17 @@
-"""MathVista's JSON: a dictionary keyed by pid, images beside the file. Evaluation only: training on it is forbidden by its licence, so its split is never `train`."""
+"""MathVista's JSON: a dictionary keyed by pid, images beside the file. Evaluation only: its licence forbids training, so the split is `test`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data.media import confine
-from data.record import LETTERS, MediaRef, Record
+from data.record import LETTERS, AnswerType, MediaRef, Record, read_json
 
-TYPES = {"integer": "integer", "float": "float", "text": "text", "list": "list"}
+TYPES: dict[str, AnswerType] = {"integer": "integer", "float": "float", "text": "text", "list": "list"}
 
 
 class MathVistaReader:
-    """Records of `testmini.json` (or another file of its layout), by pid. Records without an answer (the test set) are errors."""
+    """Records of `testmini.json` (or another file of its layout), in the file's order. Records without an answer (the test set) are errors."""
 
     def __init__(self, path: str | Path, image_root: str | Path | None = None):
         self.path = Path(path)
@@ -20,28 +20,31 @@ class MathVistaReader:
         self.root = Path(image_root) if image_root else self.path.parent
 
     def __iter__(self) -> Iterator[Record]:
-        rows = json.loads(self.path.read_text(encoding="utf-8"))
+        rows = read_json(self.path)
         if not isinstance(rows, dict):
             raise ValueError(f"{self.path}: MathVista is a dictionary keyed by pid, not {type(rows).__name__}")
         for pid, row in rows.items():
             try:
                 yield self._record(pid, row)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{self.path}, pid {pid}: {type(error).__name__}: {error}") from None
+            except KeyError as error:
+                raise ValueError(f"{self.path}, pid {pid}: {error} is missing or unknown") from None
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ValueError(f"{self.path}, pid {pid}: {error}") from None
 
-    def _record(self, pid: str, row: dict) -> Record:
+    def _record(self, pid: str, row: dict[str, Any]) -> Record:
         answer = row.get("answer")
         if answer in (None, ""):
-            raise ValueError(f"{self.path}, pid {pid}: the answer is withheld; score predictions with `eval score mathvista`")
-        options = row.get("choices")
+            raise ValueError("the answer is withheld; score predictions with `eval score mathvista`")
         common = {
             "media": [MediaRef("image", str(confine(row["image"], self.root)))], "unit": row.get("unit"), "source": "mathvista", "split": "test",
-            "group": row["image"], "meta": dict(row.get("metadata", {})),
+            "group": row["image"], "meta": dict(row.get("metadata") or {}),
         }  # fmt: skip
-        if options:
-            letter = LETTERS[[str(o) for o in options].index(str(answer))]
-            return Record(f"mathvista/{pid}", row["question"], [letter], "choice", options=[str(o) for o in options], **common).validate()
+        if row.get("choices"):
+            options = [str(option) for option in row["choices"]]
+            if str(answer) not in options:
+                raise ValueError(f"answer {answer!r} is not among its choices")
+            return Record(f"mathvista/{pid}", row["question"], [LETTERS[options.index(str(answer))]], "choice", options=options, **common).validate()
         kind = TYPES[row["answer_type"]]
-        gold = [part.strip() for part in str(answer).strip("[]").split(",")] if kind == "list" else [str(answer)]
+        gold = [part.strip().strip("'\"") for part in str(answer).strip().strip("[]").split(",")] if kind == "list" else [str(answer)]
         precision = None if row.get("precision") is None else int(row["precision"])
         return Record(f"mathvista/{pid}", row["question"], gold, kind, precision=precision, **common).validate()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.media import confine
 from data.record import LETTERS, MediaRef, Record, Step
 from data.worlds.base import generator, split_of
 
@@ -51,6 +52,6 @@ class PuzzleVQAReader:
         group = f"puzzlevqa/{uid}"
         return Record(
             f"puzzlevqa/{Path(row['image']).stem}", row["question"], [LETTERS[options.index(answer)]], "choice",
-            [MediaRef("image", str(self.path / row["image"]))], options, steps=steps, source="puzzlevqa", split=split_of(group), group=group,
+            [MediaRef("image", str(confine(row["image"], self.path)))], options, steps=steps, source="puzzlevqa", split=split_of(group), group=group,
             meta={"puzzle": puzzle},
         ).validate()  # fmt: skip

@@ -70,3 +70,47 @@ def test_a_missing_recipe_exits_2_and_is_named():
     assert code == 2
     assert "no_such_recipe.yaml" in printed
     assert "Traceback" not in printed
+
+
+# --- python -m data
+
+
+def test_render_writes_a_benchmark_s_files_and_says_where(tmp_path):
+    arguments = ["render", "audio", "--level", "2", "--count", "3", "--family", "order", "--format", "mmau", "--out", str(tmp_path / "out")]
+    code, heavy, printed = probe("data/__main__.py", *arguments)
+    assert code == 0 and not {"torch", "transformers"} & set(heavy)
+    (written,) = [line for line in printed.splitlines() if line.endswith(".json")]
+    rows = json.loads(Path(written).read_text())
+    assert len(rows) == 3 and all((tmp_path / "out" / row["audio_id"]).is_file() for row in rows)
+
+
+def test_check_lists_bad_media_and_exits_1(tmp_path):
+    from data.__main__ import main
+    from data.render import render
+
+    records = render("vision", 1, 3, 0, "test", tmp_path / "out")
+    assert main(["check", str(tmp_path / "out/records.jsonl")]) == 0
+    Path(records[1].media[0].path).write_bytes(b"")
+    code, _, printed = probe("data/__main__.py", "check", str(tmp_path / "out/records.jsonl"))
+    assert code == 1
+    assert f"{records[1].id}: " in printed and "the file is empty" in printed and "3 records, 1 bad media" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["render", "audoi", "--out", "OUT"], "unknown world 'audoi'; did you mean 'audio'?"),
+        (["render", "audio", "--level", "9", "--out", "OUT"], "level 9 is not one of 1-6"),
+        (["render", "video", "--format", "mmau", "--out", "OUT"], "'mmau' is for the audio world"),
+        (["check", "OUT/none.jsonl"], "no records file"),
+    ],
+)
+def test_mistakes_of_a_data_command_exit_2(tmp_path, capsys, arguments, message):
+    from data.__main__ import main
+
+    given = [a.replace("OUT", str(tmp_path / "out")) for a in arguments]
+    assert main(given) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and "Traceback" not in errors
+    with pytest.raises(ValueError, match="audoi|level 9|audio world|no records file"):
+        main(["--debug", *given])
