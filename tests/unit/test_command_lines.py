@@ -112,5 +112,5 @@ def test_mistakes_of_a_data_command_exit_2(tmp_path, capsys, arguments, message)
     assert main(given) == 2
     errors = capsys.readouterr().err
     assert message in errors and "Traceback" not in errors
-    with pytest.raises(ValueError, match="audoi|level 9|audio world|no records file"):
+    with pytest.raises(ValueError, match=r"audoi|level 9|audio world|no records file"):
         main(["--debug", *given])
