@@ -64,6 +64,8 @@ REWARDS = Registry(
         "format": "training.rewards.format:keeps_format",
         "process": "training.rewards.verdict:process",
         "no_error": "training.rewards.verdict:no_error",
+        "exact_text": "training.rewards.verdict:exact_text",
+        "temporal": "training.rewards.temporal:temporal",
         "length_bonus": "training.rewards.length:length_bonus",
         "overlong_penalty": "training.rewards.length:overlong_penalty",
     },
@@ -74,5 +76,58 @@ ADVANTAGES = Registry(
         "group": "training.advantages:group_advantages",
         "leave_one_out": "training.advantages:leave_one_out",
         "virtual_reward": "training.advantages:virtual_reward",
+        "plain_reward": "training.advantages:plain_reward",
+    },
+)
+FILTERS = Registry(
+    "filter",
+    {
+        "three_sigma": "training.filters:three_sigma",
+        "reward_band": "training.filters:reward_band",
+    },
+)
+TOKEN_WEIGHTS = Registry(
+    "token-weight rule",
+    {
+        "official": "training.token_weights:OFFICIAL",
+        "masked": "training.token_weights:MASKED",
+        "jsd": "training.token_weights:JSD",
+        "entropy": "training.token_weights:ENTROPY",
+    },
+)
+LOSSES = Registry(
+    "loss",
+    {
+        "grpo": "training.losses:GRPO",
+        "bnpo": "training.losses:BNPO",
+        "dr_grpo": "training.losses:DR_GRPO",
+        "dapo": "training.losses:DAPO",
+        "cispo": "training.losses:CISPO",
+        "gspo": "training.losses:GSPO",
+        "sapo": "training.losses:SAPO",
+        "tw_grpo": "training.losses:TW_GRPO",
+        "stable_reinforce": "training.losses:STABLE_REINFORCE",
+    },
+)
+STRATEGIES = Registry(
+    "strategy",
+    {
+        "greedy": "reasoning.strategies.greedy:Greedy",
+        "sample": "reasoning.strategies.sample:Sample",
+        "majority": "reasoning.strategies.majority:Majority",
+        "majority_same_tokens": "reasoning.strategies.majority_same_tokens:MajoritySameTokens",
+        "weighted_majority": "reasoning.strategies.weighted_majority:WeightedMajority",
+        "best_of_n": "reasoning.strategies.best_of_n:BestOfN",
+    },
+)
+SCORERS = Registry(
+    "scorer",
+    {
+        "prm": "reasoning.scorers.prm:PRMScorer",
+        "orm": "reasoning.scorers.orm:ORMScorer",
+        "vlprm": "reasoning.scorers.vlprm:VLPRMScorer",
+        "oracle": "reasoning.scorers.oracle:OracleScorer",
+        "random": "reasoning.scorers.chance:ChanceScorer",
+        "shortest": "reasoning.scorers.shortest:ShortestScorer",
     },
 )

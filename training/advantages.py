@@ -1,7 +1,7 @@
 """From the rewards of a group of rollouts to their advantages. Shape legend: B prompts, G rollouts each, N = B * G rows, T positions.
 
-Every rule gives exact zeros where a group has nothing to tell (its largest reward equals its smallest): subtracting a rounded mean would leave
-noise of the size of one rounding, and a division by a tiny standard deviation would blow it up into a gradient.
+Every rule but `plain_reward` gives exact zeros where a group has nothing to tell (its largest reward equals its smallest): subtracting a rounded
+mean would leave noise of the size of one rounding, and a division by a tiny standard deviation would blow it up into a gradient.
 """
 
 import torch
@@ -43,6 +43,11 @@ def virtual_reward(rewards: Tensor, max_reward: float = 1.0, k: int = 1, eps: fl
     extended = torch.cat([rewards, rewards.new_full((rewards.shape[0], k), max_reward)], 1)
     advantages = (rewards - extended.mean(1, keepdim=True)) / (_std(extended) + eps)
     return torch.where(zero_variance(extended)[:, None], 0, advantages)
+
+
+def plain_reward(rewards: Tensor) -> Tensor:
+    """REINFORCE: the reward itself, [B, G] -> [B, G]; `three_sigma` among the filters then standardises it over the batch (StableReinforce)."""
+    return _wide(rewards)
 
 
 def three_sigma_filter(rewards: Tensor, mask: Tensor, rule: str = "corrected") -> Tensor:

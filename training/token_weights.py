@@ -9,28 +9,38 @@ is the Jensen-Shannon divergence of the alive rows over its maximum ln(alive): b
 the mean entropy of the alive rows over ln V.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MODES = ("official", "masked", "jsd", "entropy")
 CLIP = 11.0  # the published clip of a log-ratio
 
 
-def token_weights(logps: Tensor, mask: Tensor, alpha: float = 1.7, mode: str = "jsd", *, detach: bool = True, renorm: bool = False) -> Tensor:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """How a position's weight follows from the distributions of a group. `part(logps, alive, vocab)` is what a chunk of the vocabulary (log-
+    probabilities [G, T, v], alive rows [G, T] bool, size of the whole vocabulary) adds to the divergence [T] of each position; `share(divergence,
+    alive, vocab)` brings the sums to [0, 1], and a weight is 1 + (alpha - 1) * share."""
+
+    part: Callable[[Tensor, Tensor, int], Tensor]
+    share: Callable[[Tensor, Tensor, int], Tensor]
+
+
+def token_weights(logps: Tensor, mask: Tensor, alpha: float = 1.7, mode: str | Rule = "jsd", *, detach: bool = True, renorm: bool = False) -> Tensor:
     """Weights [G, T] of the tokens of one group from its full log-probabilities.
 
     logps [G, T, V] log-probabilities over the vocabulary, mask [G, T] (1 up to and including the first end token). The result is 0 where the
     mask is 0 and, without `renorm`, within [1, alpha] elsewhere; `renorm` divides by its mean over active tokens, so that alpha does not act as
     a learning rate. Computed in at least float32. The published code lets gradient through (`detach=False`); by default none passes.
     """
-    _check(mode, mask, logps.shape[:2])
+    rule = _rule(mode, mask, logps.shape[:2])
     logps = logps.detach() if detach else logps
     logps = logps if logps.dtype == torch.float64 else logps.float()
     alive = mask.bool()
-    return _weights(_column_sum(logps, alive, mode, logps.shape[-1]), alive, logps.shape[-1], alpha, mode, renorm)
+    return _weights(rule.part(logps, alive, logps.shape[-1]), alive, logps.shape[-1], alpha, rule, renorm)
 
 
 @torch.no_grad()
@@ -39,7 +49,7 @@ def streaming_token_weights(
     head: Tensor,
     mask: Tensor,
     alpha: float = 1.7,
-    mode: str = "jsd",
+    mode: str | Rule = "jsd",
     *,
     renorm: bool = False,
     temperature: float = 1.0,
@@ -54,7 +64,7 @@ def streaming_token_weights(
     `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over
     the head.
     """
-    _check(mode, mask, hidden.shape[:2])
+    rule = _rule(mode, mask, hidden.shape[:2])
     alive = mask.bool()
     size = head.shape[0]
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
@@ -68,8 +78,8 @@ def streaming_token_weights(
         t = slice(start, start + position_chunk)
         chunks = [slice(v, v + vocab_chunk) for v in range(0, size, vocab_chunk)]
         norm_GT = _log_normalizer(logits, t, chunks) if log_normalizer is None else log_normalizer[:, t].to(wide)
-        divergences.append(sum(_column_sum(logits(t, v) - norm_GT[..., None], alive[:, t], mode, size).double() for v in chunks))
-    return _weights(torch.cat(divergences).to(wide), alive, size, alpha, mode, renorm)
+        divergences.append(sum(rule.part(logits(t, v) - norm_GT[..., None], alive[:, t], size).double() for v in chunks))
+    return _weights(torch.cat(divergences).to(wide), alive, size, alpha, rule, renorm)
 
 
 def _log_normalizer(logits: Callable[[slice, slice], Tensor], t: slice, chunks: list[slice]) -> Tensor:
@@ -79,40 +89,70 @@ def _log_normalizer(logits: Callable[[slice, slice], Tensor], t: slice, chunks: 
     return total
 
 
-def _column_sum(logps: Tensor, alive: Tensor, mode: str, vocab: int) -> Tensor:
-    """The part [T] of a position's divergence that a chunk [G, T, v] of the vocabulary contributes; parts of all chunks add up."""
-    rows = alive[..., None]
-    count_T = alive.sum(0).clamp(min=1).to(logps.dtype)
-    if mode == "official":
-        logps = torch.where(rows, logps, logps.new_tensor(-math.log(vocab)))
-        d = (logps.mean(0) - logps).clamp(-CLIP, CLIP)
-        return (d.exp() - d - 1).sum((0, 2)) / alive.shape[0]
-    if mode == "masked":
-        mean_TV = torch.where(rows, logps, 0).sum(0) / count_T[:, None]
-        d = torch.where(rows, mean_TV - logps, 0).clamp(-CLIP, CLIP)
-        return (d.exp() - d - 1).sum((0, 2)) / count_T
-    # A log-probability of -inf (a banned token) contributes 0, as p ln p does in the limit.
-    p = torch.where(rows, logps, -math.inf).exp()
-    finite = torch.where(p > 0, logps, 0)
-    if mode == "entropy":
-        return -(p * finite).sum((0, 2)) / count_T
+def _official_part(logps: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    filled = torch.where(alive[..., None], logps, logps.new_tensor(-math.log(vocab)))
+    d = (filled.mean(0) - filled).clamp(-CLIP, CLIP)
+    return (d.exp() - d - 1).sum((0, 2)) / alive.shape[0]
+
+
+def _masked_part(logps: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    rows, count_T = alive[..., None], _count(alive, logps)
+    mean_TV = torch.where(rows, logps, 0).sum(0) / count_T[:, None]
+    d = torch.where(rows, mean_TV - logps, 0).clamp(-CLIP, CLIP)
+    return (d.exp() - d - 1).sum((0, 2)) / count_T
+
+
+def _jsd_part(logps: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    p, finite = _probabilities(logps, alive)
+    count_T = _count(alive, logps)
     mixture_TV = p.sum(0) / count_T[:, None]
     log_mixture_TV = torch.where(mixture_TV > 0, mixture_TV, 1).log()
     return (p * (finite - log_mixture_TV)).sum((0, 2)) / count_T
 
 
-def _weights(divergence: Tensor, alive: Tensor, vocab: int, alpha: float, mode: str, renorm: bool) -> Tensor:
-    """Divergence [T] -> weights [G, T]."""
+def _entropy_part(logps: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    p, finite = _probabilities(logps, alive)
+    return -(p * finite).sum((0, 2)) / _count(alive, logps)
+
+
+def _probabilities(logps: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
+    """(probabilities of alive rows, their logarithms). A log-probability of -inf (a banned token) contributes 0, as p ln p does in the limit."""
+    p = torch.where(alive[..., None], logps, -math.inf).exp()
+    return p, torch.where(p > 0, logps, 0)
+
+
+def _count(alive: Tensor, like: Tensor) -> Tensor:
+    return alive.sum(0).clamp(min=1).to(like.dtype)
+
+
+def _official_share(divergence: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    return _min_max(divergence, torch.ones_like(divergence, dtype=torch.bool))
+
+
+def _masked_share(divergence: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    return _min_max(divergence, alive.sum(0) >= 2)
+
+
+def _jsd_share(divergence: Tensor, alive: Tensor, vocab: int) -> Tensor:
     count_T = alive.sum(0)
-    if mode == "official":
-        share = _min_max(divergence, torch.ones_like(count_T, dtype=torch.bool))
-    elif mode == "masked":
-        share = _min_max(divergence, count_T >= 2)
-    elif mode == "jsd":
-        share = torch.where(count_T >= 2, divergence / count_T.clamp(min=2).to(divergence.dtype).log(), 0)
-    else:
-        share = torch.where(count_T >= 1, divergence / math.log(max(vocab, 2)), 0)
-    weights = (1 + (alpha - 1) * share.clamp(0, 1)) * alive
+    return torch.where(count_T >= 2, divergence / count_T.clamp(min=2).to(divergence.dtype).log(), 0)
+
+
+def _entropy_share(divergence: Tensor, alive: Tensor, vocab: int) -> Tensor:
+    return torch.where(alive.any(0), divergence / math.log(max(vocab, 2)), 0)
+
+
+OFFICIAL = Rule(_official_part, _official_share)
+MASKED = Rule(_masked_part, _masked_share)
+JSD = Rule(_jsd_part, _jsd_share)
+ENTROPY = Rule(_entropy_part, _entropy_share)
+RULES = {"official": OFFICIAL, "masked": MASKED, "jsd": JSD, "entropy": ENTROPY}
+MODES = tuple(RULES)
+
+
+def _weights(divergence: Tensor, alive: Tensor, vocab: int, alpha: float, rule: Rule, renorm: bool) -> Tensor:
+    """Divergence [T] -> weights [G, T]."""
+    weights = (1 + (alpha - 1) * rule.share(divergence, alive, vocab).clamp(0, 1)) * alive
     if renorm:
         weights = weights * (alive.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
     return weights
@@ -126,8 +166,9 @@ def _min_max(divergence: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, (divergence - low) / (high - low + 1e-8), 0)
 
 
-def _check(mode: str, mask: Tensor, shape: torch.Size) -> None:
-    if mode not in MODES:
-        raise ValueError(f"token weight mode {mode!r} is not one of {', '.join(MODES)}")
+def _rule(mode: str | Rule, mask: Tensor, shape: torch.Size) -> Rule:
+    if not isinstance(mode, Rule) and mode not in RULES:
+        raise ValueError(f"token weight mode {mode!r} is not one of {', '.join(RULES)}")
     if tuple(mask.shape) != tuple(shape):
         raise ValueError(f"mask {tuple(mask.shape)} does not match {tuple(shape)} rollouts and positions")
+    return mode if isinstance(mode, Rule) else RULES[mode]

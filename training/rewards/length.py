@@ -3,9 +3,10 @@
 from training.rewards.rollout import Rollout
 
 
-def length_bonus(rollout: Rollout, low: int = 320, high: int = 512) -> float:
-    """Video-R1's bonus: 1 for a right answer of low to high tokens, else 0."""
-    return float(rollout.verdict.answer_ok and low <= rollout.num_tokens <= high)
+def length_bonus(rollout: Rollout, low: int = 320, high: int = 512, least_right: int = 2) -> float:
+    """Video-R1's bonus: 1 for a right answer of low to high tokens, else 0; only in groups with at least `least_right` right answers."""
+    right = sum(other.verdict.answer_ok for other in rollout.group or [rollout])
+    return float(rollout.verdict.answer_ok and low <= rollout.num_tokens <= high and right >= least_right)
 
 
 def overlong_penalty(rollout: Rollout, limit: int, buffer: int) -> float:

@@ -2,17 +2,21 @@
 
 import time
 
+import numpy as np
 import pytest
+import torch
 
 from data.record import Record
+from data.verdict import Verdict
 from data.worlds.base import verify
+from training.advantages import group_advantages
 from training.rewards import Rollout, format_reward, multi_choice
 from training.rewards.algebra import Ledger, build_terms, score
 from training.rewards.format import keeps_format
 from training.rewards.length import length_bonus, overlong_penalty
 from training.rewards.multi_choice import soft_choice
-from training.rewards.temporal import temporal_bonus
-from training.rewards.verdict import answer, no_error, process
+from training.rewards.temporal import temporal, temporal_bonus
+from training.rewards.verdict import answer, exact_text, no_error, process
 
 
 def tagged(text):
@@ -103,8 +107,51 @@ def test_soft_choice_follows_the_rule():
     assert soft_choice(rollout(tagged("a"), item), rule="official") == 0.0
 
 
+def test_exact_text_is_verbatim():
+    item = Record("t", "What does the sign say?", ["Exit 10"], "text")
+    assert [exact_text(rollout(tagged(t), item)) for t in (" Exit 10 ", "exit 10", "Exit 10.", "")] == [1, 0, 0, 0]
+    assert exact_text(rollout(tagged("exit 10"), item), ignore_case=True) == 1
+    assert answer(rollout(tagged("exit 10."), item)) == 1  # the kind reading
+
+
+def t_grpo(right, kept, lengths, shuffled):
+    """Rewards and advantages of a group as Video-R1 computes them, from our terms."""
+    verdicts = [Verdict(bool(r), float(r), bool(k)) for r, k in zip(right, kept, strict=True)]
+    seen = [Verdict(bool(r), float(r), True) for r in shuffled]
+    group = [Rollout(record(), "", v, n, shuffled=seen) for v, n in zip(verdicts, lengths, strict=True)]
+    for member in group:
+        member.group = group
+    lines = [{"name": "answer"}, {"name": "format"}, {"name": "temporal", "weight": 0.3}, {"name": "length_bonus", "weight": 0.2}]
+    terms = build_terms(lines, (REWARDS | {"temporal": temporal}).__getitem__)
+    totals = [score(member, terms, Ledger())[0] for member in group]
+    return totals, group_advantages(torch.tensor([totals], dtype=torch.float64))[0]
+
+
+def test_t_grpo_of_the_reference():
+    totals, advantages = t_grpo([1, 1, 0, 1], [1, 1, 1, 0], [400, 600, 350, 320], [1, 0])
+    assert totals == pytest.approx([2.5, 2.3, 1.0, 1.5])
+    np.testing.assert_allclose(advantages, [0.964969, 0.679052, -1.179406, -0.464615], atol=1e-6)
+    totals, advantages = t_grpo([1, 0, 0, 0], [1, 1, 1, 1], [400, 400, 400, 400], [1, 1])  # no contrast; one right alone earns no length bonus
+    assert totals == pytest.approx([2, 1, 1, 1])
+    np.testing.assert_allclose(advantages, [1.4997, -0.4999, -0.4999, -0.4999], atol=1e-6)
+    assert temporal(rollout(GOOD)) == 0.0  # nothing to compare with
+
+
+def test_stable_reinforce_table_by_the_algebra():
+    """0.5 format + accuracy (1 + 0.5 consistency), consistency in -1, 0, 1."""
+    lines = [{"name": "format", "weight": 0.5}, {"name": "answer"}, {"name": "consistency", "weight": 0.5, "gate": "answer"}]
+    values = []
+    for consistency, text in ((1, GOOD), (-1, GOOD), (0, GOOD), (1, GOOD.replace("r>12", "r>13")), (1, "")):
+        terms = build_terms(lines, (REWARDS | {"consistency": lambda _, c=consistency: c}).__getitem__)
+        values.append(score(rollout(text), terms, Ledger())[0])
+    assert values == [2.0, 1.0, 1.5, 0.5, 0.0]
+
+
 def test_length_terms():
-    assert [length_bonus(rollout(GOOD, num_tokens=n)) for n in (319, 320, 512, 513)] == [0, 1, 1, 0]
+    pair = [rollout(GOOD), rollout(GOOD)]
+    lengths = [Rollout(record(), GOOD, pair[0].verdict, n, group=pair) for n in (319, 320, 512, 513)]
+    assert [length_bonus(r) for r in lengths] == [0, 1, 1, 0]
+    assert length_bonus(rollout(GOOD, num_tokens=400)) == 0.0  # the only right one
     assert [overlong_penalty(rollout(GOOD, num_tokens=n), limit=100, buffer=20) for n in (80, 90, 100, 140)] == [0, -0.5, -1, -1]
     with pytest.raises(ValueError, match="buffer=20, limit=10"):
         overlong_penalty(rollout(GOOD), limit=10, buffer=20)
@@ -120,7 +167,7 @@ def test_sum_weights_and_gate():
 
 
 def test_options_reach_the_reward():
-    terms = build_terms([{"name": "length_bonus", "low": 1, "high": 5}], REWARDS.__getitem__)
+    terms = build_terms([{"name": "length_bonus", "low": 1, "high": 5, "least_right": 1}], REWARDS.__getitem__)
     assert score(rollout(GOOD, num_tokens=3), terms, Ledger())[0] == 1.0
 
 
