@@ -1,4 +1,4 @@
-"""The command line of evaluation: `python -m eval run | score | list | report | compare | leaderboard`."""
+"""The command line of evaluation: `python -m eval run | score | replay | list | report | compare | leaderboard`."""
 
 import json
 import sys
@@ -68,6 +68,21 @@ def list_command(as_json: JsonFlag = False) -> None:
         print(json.dumps(named_things(), indent=1))
     else:
         show_names(named_things())
+
+
+@app.command("replay")
+def replay_command(
+    data_root: Annotated[Path, typer.Option(help="folder of real data sets: scored/ and mathvista/ below it")] = Path("datasets"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Score the published MathVista runs again: every number beside the published one, and how far the offline extractor agrees."""
+    from eval.replay import replay, show
+
+    found = replay(data_root)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        show(found)
 
 
 @app.command("report")

@@ -1,25 +1,17 @@
-"""Who answers: prompts and media in, completions out. Greedy and sampled decoding of our own model; search strategies join by the same two
-attributes and one method."""
+"""Who answers: prompts and media in, completions out, by any of the registered strategies."""
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from data import protocol
-from data.record import Record
-from data.worlds.base import generator
-from models.media import Media
+from reasoning.build import build_strategy
+from reasoning.policy import Asked, ModelPolicy, Policy
+from reasoning.pool import PooledPolicy
+from reasoning.scorers.base import Scorer
+from reasoning.strategies.base import Budget, Result, Strategy
 
-MODEL_STRATEGIES = ("greedy", "sample")
-
-
-@dataclasses.dataclass(slots=True)
-class Asked:
-    """One item as it is put to the model."""
-
-    record: Record
-    prompt: str
-    media: list[Media]
+__all__ = ["Answered", "Answerer", "Asked", "ModelAnswerer", "build_answerer"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,64 +41,41 @@ class Answerer(Protocol):
 
 
 class ModelAnswerer:
-    """Our own model, one completion per item: greedy at temperature 0, otherwise sampled from a seed of (seed, record id)."""
+    """A policy that thinks by a strategy."""
 
-    def __init__(self, model: Any, processor: Any, *, max_new_tokens: int = 200, temperature: float = 0.0, seed: int = 0):
-        self.model, self.processor, self.seed = model, processor, seed
-        self.settings: dict[str, Any] = {
-            "strategy": "sample" if temperature > 0 else "greedy", "scorer": None, "samples": 1, "temperature": float(temperature),
-            "max_new_tokens": max_new_tokens, "seed": seed,
+    def __init__(self, policy: Policy, strategy: Strategy, scorer: Scorer | None, *, max_new_tokens: int = 200, seed: int = 0):
+        self.policy, self.strategy, self.scorer, self.budget = policy, strategy, scorer, Budget(max_new_tokens)
+        self.settings = {
+            "strategy": strategy.name, "scorer": None if scorer is None else scorer.name, "samples": strategy.samples,
+            "temperature": float(strategy.config.temperature), "max_new_tokens": max_new_tokens, "seed": seed,
         }  # fmt: skip
+        if scorer is not None:
+            self.settings["scorer_fingerprint"] = scorer.fingerprint
+        if rest := {k: v for k, v in strategy.config.model_dump().items() if k not in ("n", "temperature")}:
+            self.settings["options"] = rest
 
     def chat(self, user_turn: str) -> str:
-        turns = [{"role": "user", "content": user_turn}]
-        return self.processor.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        return self.policy.chat(user_turn)
 
     def answer(self, asked: Sequence[Asked]) -> list[Answered]:
-        answers: list[Answered | None] = [None] * len(asked)
-        rows, places = [], []
-        for i, item in enumerate(asked):
-            try:
-                rows.append(self.processor.encode(item.prompt, item.media))
-                places.append(i)
-            except ValueError as error:  # a medium of a kind or shape that the model does not take
-                answers[i] = Answered("", error=str(error))
-        if rows:
-            for i, answered in zip(places, self._decode(rows, [asked[i].record.id for i in places]), strict=True):
-                answers[i] = answered
-        return [a for a in answers if a is not None]
-
-    def _decode(self, rows: list[Any], ids: list[str]) -> list[Answered]:
-        from models.sampler import sample
-
-        tokenizer = self.processor.tokenizer
-        batch = dict(self.processor.collate(rows, "left"))
-        device = next(self.model.parameters()).device
-        batch = {k: v.to(device) if hasattr(v, "to") else v for k, v in batch.items()}
-        stops = [tokenizer.convert_tokens_to_ids(protocol.END)]
-        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops:
-            stops.append(tokenizer.eos_token_id)
-        seeds = [int(generator(self.seed, "sample", name).integers(1 << 62)) for name in ids]
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
-        drawn = sample(
-            self.model, batch, self.settings["max_new_tokens"], stop_ids=stops, pad_id=pad, temperature=self.settings["temperature"], seeds=seeds
-        )
-        answers = []
-        for ids_row, length, finished in zip(drawn.ids.tolist(), drawn.lengths.tolist(), drawn.finished.tolist(), strict=True):
-            text = tokenizer.decode(ids_row[:length], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            answers.append(Answered(text, length, length, finished=finished))
-        return answers
+        return [answered(result, self.strategy.samples > 1) for result in self.strategy.run_batch(asked, self.policy, self.scorer, self.budget)]
 
 
-def build_answerer(strategy: dict[str, Any], model: Any, processor: Any, *, max_new_tokens: int, seed: int) -> Answerer:
-    """The answerer of a recipe's strategy line: `{name: greedy}`, `{name: sample, temperature: 1.0}`, or one of the registered strategies."""
-    options = dict(strategy)
-    name = options.pop("name", "greedy")
-    if name in MODEL_STRATEGIES:
-        temperature = float(options.pop("temperature", 0.0 if name == "greedy" else 1.0))
-        if options:
-            raise ValueError(f"strategy {name!r} has no option {next(iter(options))!r}")
-        if (temperature > 0) != (name == "sample"):
-            raise ValueError(f"strategy {name!r}: temperature {temperature} does not fit it")
-        return ModelAnswerer(model, processor, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    raise ValueError(f"unknown strategy {name!r} (known: {', '.join(MODEL_STRATEGIES)})")
+def answered(result: Result, searched: bool) -> Answered:
+    """A result as the rows of an evaluation hold it; a search leaves its outline."""
+    trace = result.trace.outline() | ({"note": result.note} if result.note else {}) if searched and result.error is None else None
+    return Answered(result.completion, **result.ledger.tokens(), finished=result.finished, error=result.error, trace=trace)
+
+
+def build_answerer(
+    strategy: dict[str, Any], model: Any, processor: Any, *, max_new_tokens: int, seed: int, run_dir: Path | None = None,
+    samples: tuple[Path, str] | None = None, fingerprint: str = "",
+) -> Answerer:  # fmt: skip
+    """The answerer of a recipe's strategy line: `{name: greedy}`, `{name: best_of_n, n: 8, scorer: prm}`, or any other registered strategy. A scorer
+    without a path is the last process reward model of `run_dir`. `samples` (folder, stem) is where whole samples are kept, so that strategies share
+    them; `fingerprint` says which weights they are of."""
+    made, scorer = build_strategy(strategy, run_dir, seed)
+    policy: Policy = ModelPolicy(model, processor, seed=seed, fingerprint=fingerprint)
+    if samples is not None and made.config.temperature > 0:
+        policy = PooledPolicy(policy, *samples, made.config.temperature, max_new_tokens, [seed])
+    return ModelAnswerer(policy, made, scorer, max_new_tokens=max_new_tokens, seed=seed)

@@ -6,9 +6,7 @@ from typing import Any
 
 from eval.item_log import read_items
 from eval.metrics import accuracy, cohens_h, detectable_difference, discordant, mcnemar, paired_bootstrap
-from eval.results import read_results
-
-SAME = ("benchmark", "level", "protocol", "seed")
+from eval.results import measure, read_results
 
 
 def compare_runs(
@@ -33,20 +31,20 @@ def pick_rows(rows: list[dict[str, Any]], stage: str | None, strategy: str | Non
     picked = {}
     for row in rows:
         if stage in (None, row["stage"]) and strategy in (None, row["strategy"]):
-            picked[(*(row[k] for k in SAME), (row["strategy"], row["scorer"], row["samples"]))] = row
+            picked[(*measure(row), row["seed"], (row["strategy"], row["scorer"], row["samples"]))] = row
     return picked
 
 
 def describe_row(row: dict[str, Any]) -> str:
     level = "" if row["level"] is None else f" L{row['level']}"
-    return f"{row['benchmark']}{level} {row['protocol']} {row['strategy']} after {row['stage']} (seed {row['seed']})"
+    return f"{measure(row)[0]}{level} {row['protocol']} {row['strategy']} after {row['stage']} (seed {row['seed']})"
 
 
 def compare_rows(a: dict[str, Any], run_a: Path, b: dict[str, Any], run_b: Path) -> dict[str, Any]:
     """Everything about one pair of rows: both scores over the shared items, their difference with its interval, the test and the effect sizes."""
     if a.get("gold_sha256") != b.get("gold_sha256"):
         raise ValueError(f"{describe_row(a)}: the two runs were graded against different gold answers: their scores do not compare")
-    return {"benchmark": a["benchmark"], "level": a["level"], "protocol": a["protocol"], "a": describe_row(a), "b": describe_row(b)} | compare_items(
+    return {"benchmark": measure(a)[0], "level": a["level"], "protocol": a["protocol"], "a": describe_row(a), "b": describe_row(b)} | compare_items(
         read_items(run_a / a["per_item"]), read_items(run_b / b["per_item"])
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.report import track
-from eval.results import read_results, write_atomic
+from eval.results import measure, measure_order, read_results, write_atomic
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ def gather(runs: Sequence[Path]) -> Board:
         except ValueError as error:
             left_out.append((Path(run).name, str(error)))
             continue
-        cells = {(row["benchmark"], row["level"], row["protocol"]): track(row) for row in results["evaluations"]}
+        cells = {measure(row): track(row) for row in results["evaluations"]}
         if cells:
             columns |= set(cells)
             lines.append({"run": Path(run).name, "path": Path(run), "commit": results["commit"], "cells": cells})
     if not lines:
         raise ValueError(f"none of {len(runs)} folders holds results" + (f" ({left_out[0][1]})" if left_out else ""))
-    order = sorted(columns, key=lambda c: (c[0], c[1] is not None, c[1] or 0, c[2]))
+    order = sorted(columns, key=measure_order)
     lines.sort(key=lambda line: (-len(line["cells"]), -sum(c["score"] for c in line["cells"].values()) / len(line["cells"]), line["run"]))
     return Board(order, lines, left_out)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from eval.benchmarks.base import natural
 from eval.report_charts import curve
-from eval.results import read_results, write_atomic
+from eval.results import measure, measure_order, read_results, write_atomic
 
 TEMPLATE = "report.html.j2"
 CURVES = ("loss", "reward", "accuracy", "entropy", "kl", "effective_ratio", "grad_norm", "tokens_per_s", "lr")  # drawn first, in this order
@@ -82,11 +82,10 @@ def read_facts(run_dir: Path) -> Facts:
 
 
 def headline(facts: Facts) -> dict[str, Any]:
-    """Name, provenance, and one tile per modality: its last greedy row at the highest level."""
+    """Name, provenance, and one tile per modality: its last greedy row at the highest level, of judged answers where there are any."""
     best: dict[str, dict[str, Any]] = {}
-    for row in facts.rows:
-        held = best.get(row["modality"])
-        if row["strategy"] == "greedy" and (held is None or (row["level"] or 0) >= (held["level"] or 0)):
+    for row in sorted(facts.rows, key=lambda r: (r["protocol"] != "transcription", r["level"] or 0)):
+        if row["strategy"] == "greedy":
             best[row["modality"]] = row
     tiles = [track(row) | {"title": row["modality"], "floor_gap": _gap(row)} for row in best.values()]
     wall = facts.results.get("wall_s", {})
@@ -103,29 +102,29 @@ def track(row: dict[str, Any]) -> dict[str, Any]:
     search = row["strategy"] if row["scorer"] is None else f"{row['strategy']} · {row['scorer']}"
     samples = f" ×{row['samples']}" if row["samples"] > 1 else ""
     return {
-        "stage": row["stage"], "strategy": "" if row["strategy"] == "greedy" else search + samples, "benchmark": row["benchmark"],
+        "stage": row["stage"], "strategy": "" if row["strategy"] == "greedy" else search + samples, "benchmark": measure(row)[0],
         "level": row["level"], "modality": row["modality"], "protocol": row["protocol"], "n": row["n"], "score": 100 * row["score"], "low": low,
         "high": high, "floors": floors, "floor": max((f["at"] for f in floors), default=0.0), "row": row,
     }  # fmt: skip
 
 
 def scores(facts: Facts) -> dict[str, Any] | None:
-    """Rows by benchmark and level; within one, in the order in which they were measured."""
+    """Rows by what they measure; within one measure, in the order in which they came."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for row in facts.rows:
-        groups.setdefault((row["modality"], row["benchmark"], row["level"]), []).append(track(row))
-    order = sorted(groups, key=lambda k: (k[1], k[2] is not None, k[2] or 0))
+        groups.setdefault(measure(row), []).append(track(row))
     if not groups:
         return None
-    return {"groups": [{"modality": k[0], "benchmark": k[1], "level": k[2], "tracks": groups[k]} for k in order]}
+    order = sorted(groups, key=measure_order)
+    return {"groups": [{"modality": groups[k][0]["modality"], "benchmark": k[0], "level": k[1], "tracks": groups[k]} for k in order]}
 
 
 def breakdown(facts: Facts) -> dict[str, Any] | None:
-    """Per benchmark and level: the last greedy row's score along each axis that has at least two values, beside the first one's."""
+    """Per measure: the last greedy row's score along each axis that has at least two values, beside the first one's."""
     panels = []
     greedy = [row for row in facts.rows if row["strategy"] == "greedy"]
-    for key in sorted({(r["benchmark"], r["level"] or 0) for r in greedy}):
-        rows = [r for r in greedy if (r["benchmark"], r["level"] or 0) == key]
+    for key in sorted({measure(r) for r in greedy}, key=measure_order):
+        rows = [r for r in greedy if measure(r) == key]
         first, last = rows[0], rows[-1]
         for axis, cells in last.get("breakdown", {}).items():
             if len(cells) < 2:
@@ -133,7 +132,7 @@ def breakdown(facts: Facts) -> dict[str, Any] | None:
             before = first.get("breakdown", {}).get(axis, {}) if first is not last else {}
             panels.append(
                 {
-                    "benchmark": last["benchmark"], "level": last["level"], "modality": last["modality"], "axis": axis, "stage": last["stage"],
+                    "benchmark": key[0], "level": last["level"], "modality": last["modality"], "axis": axis, "stage": last["stage"],
                     "before": first["stage"], "cells": [_cell(value, cell, before.get(value)) for value, cell in _in_order(cells)],
                 }
             )  # fmt: skip

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from data import protocol
-from data.record import Record, answer_text, read_jsonl
+from data.record import Record, answer_text
 from eval.controls import chosen_text
 from eval.item_log import read_items
 from eval.report_media import show
+from eval.results import measure, measure_order
+from eval.run import kept_records
 
 PER_GROUP = {"audio": 9}  # items of a benchmark and level; sounds are the heaviest
 PER_GROUP_DEFAULT = 12
@@ -16,13 +18,13 @@ OUTCOMES = ("wrong", "right", "unparsed")
 
 
 def collect(run_dir: Path, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Cards by benchmark and level: items of the last greedy row, wrong, right and unparsed ones in turn, with what the other stages answered."""
+    """Cards by measure: items of the last greedy row, wrong, right and unparsed ones in turn, with what the other stages answered."""
     greedy = [row for row in rows if row["strategy"] == "greedy"]
     groups = []
-    for key in sorted({(r["benchmark"], r["level"] or 0) for r in greedy}):
-        measured = [r for r in greedy if (r["benchmark"], r["level"] or 0) == key]
+    for key in sorted({measure(r) for r in greedy}, key=measure_order):
+        measured = [r for r in greedy if measure(r) == key]
         measured = [r for r in measured if "items" in r and (run_dir / r["per_item"]).is_file() and (run_dir / r["items"]).is_file()]
-        measured = [r for r in measured if r["items"] == measured[-1]["items"] and r["protocol"] == measured[-1]["protocol"]]
+        measured = [r for r in measured if r["items"] == measured[-1]["items"]]
         if measured:
             groups.append(_group(run_dir, measured))
     return {"groups": groups, "outcomes": OUTCOMES} if groups else None
@@ -34,11 +36,11 @@ def _group(run_dir: Path, measured: list[dict[str, Any]]) -> dict[str, Any]:
     final = list(by_stage[last["stage"]].values())
     before = next((by_stage[r["stage"]] for r in reversed(measured) if r["stage"] != last["stage"]), {})
     wanted = choose(final, before, PER_GROUP.get(last["modality"], PER_GROUP_DEFAULT))
-    records = {r.id: r for r in read_jsonl(run_dir / last["items"])}
+    records = kept_records(run_dir / last["items"])
     cards = [card(records[i], {s: items[i] for s, items in by_stage.items() if i in items}, last) for i in wanted if i in records]
     counts = collections.Counter(outcome(item) for item in final)
     return {
-        "benchmark": last["benchmark"], "level": last["level"], "modality": last["modality"], "stage": last["stage"], "n": last["n"], "cards": cards,
+        "benchmark": measure(last)[0], "level": last["level"], "modality": last["modality"], "stage": last["stage"], "n": last["n"], "cards": cards,
         "counts": {name: counts[name] for name in OUTCOMES},
     }  # fmt: skip
 

@@ -130,6 +130,16 @@ def row_key(row: dict[str, Any]) -> tuple:
     return tuple(row.get(k) for k in ("stage", "benchmark", "level", "strategy", "scorer", "samples", "temperature", "seed", "protocol", "per_item"))
 
 
+def measure(row: dict[str, Any]) -> tuple[str, int | None, str]:
+    """What was measured, whoever was measured: (benchmark with its families, level, protocol)."""
+    return " ".join([row["benchmark"], *(row.get("families") or [])]), row["level"], row["protocol"]
+
+
+def measure_order(key: tuple[str, int | None, str]) -> tuple:
+    """Sort key of measures: by name, rows without a level first."""
+    return key[0], key[1] is not None, key[1] or 0, key[2]
+
+
 def merge_rows(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Old rows with the new ones put in their places, or behind them."""
     merged = {row_key(row): row for row in old}

@@ -3,6 +3,7 @@
 `evaluate` is the whole of it; `run_evaluations` does the lines of a recipe, `open_benchmark` and `load_reasoner` find things by name.
 """
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import registry
-from data.record import Record, write_jsonl
+from data.record import Record, read_jsonl, write_jsonl
 from eval.answering import Answerer, build_answerer
 from eval.benchmarks.base import Benchmark, Graded, Wanted, gold_sha256
 from eval.controls import (
@@ -65,7 +66,10 @@ def evaluate(
     wanted_controls = [parse_control(text) for text in controls]
     name = full_name(bench)
     line = {"name": strategy} if isinstance(strategy, str) else strategy
-    answerer = answerer or build_answerer(line, model, processor, max_new_tokens=max_new_tokens, seed=seed)
+    answerer = answerer or build_answerer(
+        line, model, processor, max_new_tokens=max_new_tokens, seed=seed, run_dir=root, fingerprint=model_fingerprint(model),
+        samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
+    )  # fmt: skip
     budget = dict(media if media is not None else getattr(processor, "media", None) or {})
     records = load_items(bench, root, level, n, seed)
     stem = per_item_stem(bench, level, seed, answerer.settings, protocol)
@@ -82,6 +86,7 @@ def evaluate(
     row = {
         "stage": stage, "benchmark": name, "modality": bench.modality, "level": level,
         **{k: answerer.settings[k] for k in ("strategy", "scorer", "samples", "temperature")}, "seed": seed,
+        "families": bench.options.get("families"),
         **score_rows(bench, records, rows["sighted"], protocol),
         "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held, "effective_ratio": None, **facts,
         "per_item": relative(passes[0].log.path, root), "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
@@ -191,8 +196,16 @@ def load_items(bench: Benchmark, root: Path, level: int | None, n: int | None, s
         raise ValueError(f"benchmark {full_name(bench)!r}: two items have one id")
     if not (folder / "records.jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_jsonl(folder / "records.jsonl", records)
+        whole = [dataclasses.replace(r, media=[dataclasses.replace(m, path=str(Path(m.path).resolve())) for m in r.media]) for r in records]
+        write_jsonl(folder / "records.jsonl", whole)
     return records
+
+
+def kept_records(path: Path) -> dict[str, Record]:
+    """id -> record of a run's item file; media that were rendered beside it are found wherever the run has been moved to."""
+    here = Path(path).parent
+    found = (dataclasses.replace(r, media=[dataclasses.replace(m, path=str(here / m.path)) for m in r.media]) for r in read_jsonl(path))
+    return {r.id: r for r in found}
 
 
 def plan_passes(

@@ -75,7 +75,6 @@ def book(root: Path, row: dict[str, Any], recipe: str) -> None:
 def named_things() -> dict[str, dict[str, str]]:
     """Kind -> name -> a word about it, from the registries."""
     from configs import registry
-    from eval.answering import MODEL_STRATEGIES
     from eval.controls import ANSWER_CONTROLS, MEDIA_CONTROLS
     from models.registry import ENCODERS, PROJECTORS, Registry
 
@@ -86,8 +85,6 @@ def named_things() -> dict[str, dict[str, str]]:
         variants = registry.WORLDS.names() if kind.wants == "world" else registry.READERS.names() if kind.wants == "reader" else []
         note = f" ({', '.join(f'{name}/{v}' for v in variants)})" if variants else ""
         things["benchmark"][name] = "protocols: " + ", ".join(kind.protocols) + note
-    things.setdefault("strategy", {})
-    things["strategy"] = dict.fromkeys(MODEL_STRATEGIES, "one completion per item") | things["strategy"]
     things["control"] = dict.fromkeys(MEDIA_CONTROLS, "through the model") | dict.fromkeys(ANSWER_CONTROLS, "no model")
     return things
 

@@ -1,0 +1,112 @@
+"""The published MathVista runs scored again: `python -m eval replay` prints what came out beside what was published, and the extractor's agreement.
+
+Needs `scored/output_<run>.json` and `scored/scores_<run>.json` (the published outputs and score files) and `mathvista/testmini.json` below the data
+root; docs/benchmarks/mathvista.md says where they come from.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from eval import extraction
+from eval.benchmarks import mathvista_official as official
+from eval.benchmarks.mathvista import MathVista
+from eval.benchmarks.mathvista_query import lmm_query
+from eval.benchmarks.offline import Prediction
+from eval.score import Report, score_files, tally
+
+# SHA-256 over the published `query` of all 1,000 problems, as JSON with sorted keys: pid -> query.
+QUERIES_SHA256 = "18cf79f2faa82deee7066534c8934e8c6fd5b16e7010960705daad775ab4039c"
+GOLD = "mathvista/testmini.json"
+
+
+def replay(data_root: Path) -> dict[str, Any]:
+    """`runs`: name -> facts of each published run; `queries`: how many of the problems' queries are byte for byte; `floors`: right answers of an
+    all-empty submission by protocol; `agreement`: the runs together. Missing files are one `ValueError`."""
+    gold, scored = data_root / GOLD, data_root / "scored"
+    names = sorted(p.stem.removeprefix("output_") for p in scored.glob("output_*.json"))
+    absent = [str(p) for p in (gold, *(scored / f"scores_{name}.json" for name in names)) if not p.is_file()]
+    if absent or not names:
+        raise ValueError(f"not found: {', '.join(absent or [str(scored / 'output_*.json')])} (docs/benchmarks/mathvista.md says how to get them)")
+    problems = json.loads(gold.read_text(encoding="utf-8"))
+    runs = {name: replay_run(scored, name, gold) for name in names}
+    return {
+        "runs": runs, "queries": queries_reproduced(problems), "floors": floors(gold),
+        "agreement": pooled([run["agreement"] for run in runs.values()]),
+    }  # fmt: skip
+
+
+def replay_run(scored: Path, name: str, gold: Path) -> dict[str, Any]:
+    """One run: right answers under each integer rule, the published ones, cells of the breakdown that agree, and the extractor's agreement."""
+    published = json.loads((scored / f"scores_{name}.json").read_text(encoding="utf-8"))
+    average = published.pop("average")
+    reports = {rule: score_files(MathVista(), scored / f"output_{name}.json", gold, rule) for rule in ("official-2023", "official")}
+    cells = {(axis, value): (c["correct"], c["total"]) for axis, by in published.items() for value, c in by.items()}
+    same = {rule: sum(breakdown(report).get(key) == cell for key, cell in cells.items()) for rule, report in reports.items()}
+    return {
+        "published": average["correct"], "n": average["total"], "correct": {rule: report.correct for rule, report in reports.items()},
+        "cells": len(cells), "cells_same": same, "agreement": agreement(scored / f"output_{name}.json"),
+    }  # fmt: skip
+
+
+def breakdown(report: Report) -> dict[tuple[str, str], tuple[int, int]]:
+    return {(axis, value): (cell["correct"], cell["n"]) for axis, by in report.breakdown.items() for value, cell in by.items()}
+
+
+def agreement(outputs: Path) -> dict[str, int]:
+    """How often the offline rules, after normalisation, say what the published language model extracted. `rows`: all, `texts`: responses that hold
+    any text (for the others the published extraction is a guess), `parsed`: the rules read an answer; each with the agreeing ones."""
+    counts = dict.fromkeys(("rows", "rows_same", "texts", "texts_same", "parsed", "parsed_same"), 0)
+    records = {record.id: record for record in MathVista().records(outputs)[0]}
+    for pid, row in json.loads(outputs.read_text(encoding="utf-8")).items():
+        kind = (row["question_type"], row["answer_type"], row["choices"])
+        ours = official.read_response(row["response"], *kind)
+        if ours is None:
+            ours = extraction.extract(row["response"], records[pid]).answer
+        same = official.normalise(ours or "", *kind, row["precision"]) == official.normalise(row["extraction"], *kind, row["precision"])
+        for group, member in (("rows", True), ("texts", bool(row["response"].strip())), ("parsed", bool(ours))):
+            counts[group] += member
+            counts[f"{group}_same"] += member and same
+    return counts
+
+
+def pooled(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {key: sum(c[key] for c in counts) for key in counts[0]}
+
+
+def queries_reproduced(problems: dict[str, Any]) -> int:
+    """All of them, or none: the published texts are known by their hash."""
+    digest = hashlib.sha256(json.dumps({pid: lmm_query(p) for pid, p in problems.items()}, sort_keys=True).encode()).hexdigest()
+    return len(problems) if digest == QUERIES_SHA256 else 0
+
+
+def floors(gold: Path) -> dict[str, int]:
+    """Right answers of a submission whose extractions are all empty, by protocol."""
+    bench = MathVista(path=gold)
+    records = bench.records(gold)[0]
+    empty = {r.id: Prediction(r.id, "", None, frozenset(["extraction"])) for r in records}
+    return {name: tally(bench, records, empty, name).correct for name in bench.protocols}
+
+
+def show(found: dict[str, Any]) -> None:
+    """The tables for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    rules = ("official-2023", "official")
+    table = Table("run", "published", *rules, box=None, title="right answers, and cells of the breakdown that agree", title_justify="left")
+    for name, run in found["runs"].items():
+        cells = [f"{run['correct'][rule]}  ({run['cells_same'][rule]} of {run['cells']})" for rule in rules]
+        table.add_row(name, f"{run['published']} of {run['n']}", *cells)
+    console.print(table)
+    heads = ("run", "all rows", "rows with text", "answers read", "coverage")
+    table = Table(*heads, box=None, title="\nagreement of the rules with the published extractions", title_justify="left")
+    for name, counts in [*((name, run["agreement"]) for name, run in found["runs"].items()), ("together", found["agreement"])]:
+        shares = [f"{counts[f'{k}_same'] / max(counts[k], 1):.1%} of {counts[k]}" for k in ("rows", "texts", "parsed")]
+        table.add_row(name, *shares, f"{counts['parsed'] / max(counts['texts'], 1):.1%}")
+    console.print(table)
+    console.print()
+    console.print(f"queries, byte for byte: {found['queries']} of 1000", highlight=False)
+    console.print("all extractions empty: " + ", ".join(f"{name} {right}" for name, right in found["floors"].items()), highlight=False)
