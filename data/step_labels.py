@@ -9,7 +9,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from data import protocol
+from data.record import Record, StepKind
+from data.solutions import Label
 from data.verdict import Verdict
+from data.worlds.base import verify
 
 CONSENSUS_MODES = ("mc", "judge", "consensus_strict", "consensus_loose", "judge_if_mc_zero")
 
@@ -77,6 +81,36 @@ def verifier_labels(verdict: Verdict) -> list[int | None]:
         wrong = verdict.first_error is not None and i >= verdict.first_error
         labels.append(0 if wrong else (1 if step == "ok" else None))
     return labels
+
+
+def solution_labels(record: Record, text: str) -> list[int | None] | None:
+    """Exact labels of a completion's steps and, last, of its answer; None where it has no answer."""
+    verdict = verify(record, text)
+    return None if protocol.parse(text).answer is None else [*verifier_labels(verdict), int(verdict.answer_ok)]
+
+
+def step_kinds(record: Record, steps: Sequence[str]) -> list[StepKind | None]:
+    """Is each step one of perception or of reasoning? A step that writes down a gold step's key, or its very text, is of the gold step's kind; any
+    other fact of the scene can only have been seen; what is neither is None."""
+    gold = record.steps or []
+    by_key = {s.text.partition(":")[0].strip(): s.kind for s in gold if ":" in s.text}
+    by_text = {s.text.strip(): s.kind for s in gold}
+    facts = record.meta.get("facts", {})
+    kinds: list[StepKind | None] = []
+    for step in steps:
+        key = step.partition(":")[0].strip()
+        seen: StepKind | None = "perception" if key in facts else None
+        kinds.append(by_key.get(key) or by_text.get(step.strip()) or seen)
+    return kinds
+
+
+def supervised(labels: Sequence[Label], kinds: Sequence[StepKind | None], supervise: str = "all") -> list[Label]:
+    """The labels that are learned from: of `all` steps, of those of kind `perception` or `reasoning`, or of none (`outcome`). The answer's, the last,
+    always is."""
+    if supervise == "all":
+        return list(labels)
+    kept = [label if kind == supervise else None for label, kind in zip(labels, kinds, strict=False)]
+    return [*kept, *labels[len(kinds) :]]
 
 
 def consensus(mc: Sequence[int | None], judge_error: int | None, mode: str = "consensus_strict") -> list[int | None] | None:

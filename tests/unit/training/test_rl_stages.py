@@ -1,4 +1,4 @@
-"""The tw_grpo and prm stages on a model of a few thousand parameters: they run, log what they promise, and resume to the bit."""
+"""The tw_grpo stage on a model of a few thousand parameters: they run, log what they promise, and resume to the bit."""
 
 import json
 
@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 
 from configs.load import load_recipe
 from training import run as runs
-from training.stages.prm import label_solution
 
 SIZES = {
     "model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
@@ -131,29 +130,3 @@ def test_micro_batches_give_the_same_step(start):
 def test_an_unknown_reward_ends_the_run_before_it_starts(start):
     with pytest.raises(ValueError, match="unknown reward 'anser'; did you mean 'answer'"):
         start("stages.rl.rewards=[{name: anser}]")
-
-
-def test_the_prm_stage_leaves_the_policy_alone(start, monkeypatch):
-    from training.stages import prm
-
-    monkeypatch.setattr(prm, "label_solution", lambda *_: [1, 0])
-    monkeypatch.setattr(prm, "mark_steps", lambda _: "<think>a<|step|></think><answer>b</answer><|step|>")
-    stage = {**COMMON, "name": "prm", "kind": "prm", "steps": 3, "num_generations": 2, "max_new_tokens": 4}
-    folder = start("name=judge", f"stages={yaml.safe_dump([stage], default_flow_style=True).strip()}")
-    assert [row["share_right"] for row in rows(folder)] == [0.5] * 3
-    assert rows(folder)[-1]["loss"] < rows(folder)[0]["loss"]
-    weights = load_file(folder / "stages/0-prm/checkpoint/model.safetensors")
-    assert weights["judge.weight"].shape == (2, 16)
-    assert json.loads((folder / "stages/0-prm/done.json").read_text())["label_source"] == "verifier"
-
-
-def test_labels_of_a_solution():
-    from data.worlds.vision import VisionWorld
-
-    record = VisionWorld(["bar"]).sample(1, 3).record
-    record.meta["facts"] = {"red": "7", "blue": "5", "sum": "12"}
-    record.answer, record.answer_type, record.options = ["12"], "integer", None
-    wrong = "<think>red: 7\nblue: 6\nsum: 7 + 6 = 13</think><answer>13</answer>"
-    assert label_solution(record, wrong) == [1, 0, 0, 0]
-    assert label_solution(record, wrong.replace("6", "5").replace("13", "12")) == [1, 1, 1, 1]
-    assert label_solution(record, "<think>red: 7</think>") is None
