@@ -87,7 +87,7 @@ def _facts(scene: Scene) -> dict[str, str]:
 
 
 def _perceive(scene: Scene, q: Question) -> None:
-    q.steps, q.options, q.answer_type = [], None, "text"
+    q.steps, q.options, q.answer_type, q.precision = [], None, "text", None
     q.text, q.answer, q.template = f"Describe the {NOUNS[scene.kind]}.", [NOUNS[scene.kind].split()[0]], f"perceive/{scene.kind}"
     if scene.kind == "figure":
         (color, width), (_, height), (_, triangle) = scene.values

@@ -9,7 +9,8 @@ from data.readers.mmau import MmauReader
 
 ROW = {
     "id": "a1", "audio_id": "./test-mini-audios/a1.wav", "question": "Who speaks?", "choices": ["Man ", "Woman"], "answer": "Man",
-    "dataset": "AudioSet", "task": "sound", "split": "test-mini", "category": ["Reasoning"], "sub-category": "Acoustic Source Inference", "difficulty": "medium",
+    "dataset": "AudioSet", "task": "sound", "split": "test-mini", "category": ["Reasoning"],
+    "sub-category": "Acoustic Source Inference", "difficulty": "medium",
 }  # fmt: skip
 
 
