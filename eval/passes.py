@@ -114,7 +114,8 @@ def _ask(benchmark: Benchmark, protocol: str, batch: Sequence[Record], turn: Pas
             answers[original.id] = Answered("", error=str(error))
             continue
         if media is not None:
-            asked.append(Asked(record, answerer.chat(benchmark.prompt(record, protocol, instruction)), media))
+            turn_text = benchmark.prompt(record, protocol, instruction)
+            asked.append(Asked(record, answerer.chat(turn_text), media, turn_text))
     for item, answered in zip(asked, answerer.answer(asked) if asked else [], strict=True):
         answers[item.record.id] = answered
     rows = []

@@ -1,0 +1,99 @@
+"""Samples drawn once: every strategy and scorer that asks for the same sample of the same item gets the same one, within a run and after a crash.
+
+The file is a trace: one JSON line per generation. Its name carries a hash of everything that the samples depend on but the items; each line
+carries a hash of its item (prompt and media).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.record import Record
+from reasoning.policy import Asked, Policy
+from reasoning.trace import Call, Generation, answer_of
+
+
+class PooledPolicy:
+    """A policy in front of the file of its samples at one temperature and length: `folder/<stem>-t1-<hash>.jsonl`."""
+
+    def __init__(self, policy: Policy, folder: Path, stem: str, temperature: float, max_new_tokens: int, settings: Sequence[object] = ()):
+        self.policy, self.name, self.fingerprint = policy, policy.name, policy.fingerprint
+        self.temperature, self.max_new_tokens = temperature, max_new_tokens
+        told = json.dumps([self.fingerprint, temperature, max_new_tokens, *settings], default=str)
+        self.path = Path(folder) / f"{stem}-t{temperature:g}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.jsonl"
+        self._kept: dict[str, dict[int, Call]] | None = None
+
+    @property
+    def kept(self) -> dict[str, dict[int, Call]]:
+        """Item -> number -> sample."""
+        if self._kept is None:
+            self._kept = self._read()
+        return self._kept
+
+    def chat(self, turn: str) -> str:
+        return self.policy.chat(turn)
+
+    def ask(self, record: Record, instruction: str = "") -> Asked:
+        return self.policy.ask(record, instruction)
+
+    def problem(self, asked: Asked) -> str | None:
+        return None if item_key(asked) in self.kept else self.policy.problem(asked)
+
+    def prompt_tokens(self, asked: Asked) -> int:
+        return self.spans(asked)[-1][2]
+
+    def spans(self, asked: Asked) -> list[tuple[str, int, int]]:
+        kept = self.kept.get(item_key(asked))
+        return next(iter(kept.values())).spans if kept else self.policy.spans(asked)
+
+    def sample(self, asked: Sequence[Asked], ks: Sequence[Sequence[int]], temperature: float, max_new_tokens: int) -> list[list[Generation]]:
+        if (temperature, max_new_tokens) != (self.temperature, self.max_new_tokens):
+            return self.policy.sample(asked, ks, temperature, max_new_tokens)
+        keys = [item_key(item) for item in asked]
+        missing = [[k for k in numbers if k not in self.kept.get(key, {})] for key, numbers in zip(keys, ks, strict=True)]
+        if any(missing):
+            self._append(asked, keys, self.policy.sample(asked, missing, temperature, max_new_tokens))
+        return [[self.kept[key][k].generation for k in numbers] for key, numbers in zip(keys, ks, strict=True)]
+
+    def _read(self) -> dict[str, dict[int, Call]]:
+        """The file's samples. A line that a crash cut short ends it; the file is cut back to what is whole."""
+        kept: dict[str, dict[int, Call]] = {}
+        whole, raw = 0, self.path.read_bytes() if self.path.is_file() else b""
+        for line in raw.splitlines(keepends=True):
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                row = None
+            if row is None:
+                break
+            whole += len(line)
+            call = Call.from_json(row)
+            kept.setdefault(row["item"], {})[call.generation.k] = call
+        if whole < len(raw):
+            with open(self.path, "rb+") as file:
+                file.truncate(whole)
+        return kept
+
+    def _append(self, asked: Sequence[Asked], keys: list[str], drawn: list[list[Generation]]) -> None:
+        lines = []
+        for item, key, generations in zip(asked, keys, drawn, strict=True):
+            spans = self.policy.spans(item) if generations else []
+            for g in generations:
+                call = Call(item.record.id, g.k, None, self.name, self.temperature, g, spans, answer_of(item.record, g.text, g.finished))
+                self.kept.setdefault(key, {})[g.k] = call
+                lines.append(json.dumps({"item": key, **call.to_json()}, ensure_ascii=False) + "\n")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as out:
+            out.write("".join(lines))
+            out.flush()
+            os.fsync(out.fileno())
+
+
+def item_key(asked: Asked) -> str:
+    """A hash of what is asked: record, prompt and the very samples of its media."""
+    digest = hashlib.sha256(f"{asked.record.id}\0{asked.prompt}".encode("utf-8", "surrogatepass"))
+    for medium in asked.media:
+        digest.update(f"{medium.kind}{medium.array.shape}{medium.array.dtype}".encode() + medium.array.tobytes())
+    return digest.hexdigest()[:16]
