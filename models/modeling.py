@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .cache import Decoding, Prepended
+from .cache import Decoding, Prepended, SharedCache
 from .configuration import FocalConfig
 from .feature_cache import FeatureCache
 from .fusion import (
@@ -332,22 +332,19 @@ class FocalModel(PreTrainedModel, GenerationMixin):
             return checkpoint(call, hidden, use_reentrant=False)
         return call(hidden)
 
-    def decode(self, input_ids: Tensor, cache: DynamicCache) -> Tensor:
+    def decode(self, input_ids: Tensor, cache: DynamicCache | SharedCache) -> Tensor:
         """Hidden states [B, q, d] of q new text tokens per row behind a prefilled cache."""
         model, state = self.llm.model, cache.decoding
-        B, q = input_ids.shape
+        q = input_ids.shape[1]
         self._check_window(cache.get_seq_length() + q)
         hidden = self.llm.get_input_embeddings()(input_ids)
-        positions = state.position[:, None] + torch.arange(q, device=input_ids.device)
+        positions, masks = state.step(q, cache)
+        options = {self.cache_argument: cache, "use_cache": True}
         rotary = model.rotary_emb(hidden, positions)
-        masks = [self._step_mask(ok, q, cache, state.stretch.index(i)) for i, ok in enumerate(state.key_ok)]
-        for index, layer in enumerate(model.layers):
-            options = {self.cache_argument: cache, "use_cache": True}
-            mask = masks[state.stretch[index]]
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary, position_ids=positions, **options)
-        fresh = torch.ones(B, q, dtype=torch.bool, device=input_ids.device)
-        state.key_ok = [None if ok is None else torch.cat([ok, fresh], 1) for ok in state.key_ok]
-        state.position = state.position + q
+        with state.attention(self.llm.config):
+            for layer, mask in zip(model.layers, masks, strict=True):
+                hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary, position_ids=positions, **options)
+        state.advance(q)
         return model.norm(hidden)
 
     def _validate_model_kwargs(self, model_kwargs: dict) -> None:
@@ -378,17 +375,6 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         if kwargs.get("attention_mask") is not None:
             kwargs["attention_mask"] = kwargs["attention_mask"].repeat_interleave(expand_size, 0)
         return input_ids.repeat_interleave(expand_size, 0), kwargs
-
-    @staticmethod
-    def _step_mask(ok: Tensor | None, q: int, cache: DynamicCache, layer: int) -> Tensor | None:
-        if ok is None and q == 1:
-            return None
-        past = cache.get_seq_length(layer) if ok is None else ok.shape[1]
-        device = cache.layers[layer].keys.device
-        causal = torch.ones(q, q, dtype=torch.bool, device=device).tril()
-        if ok is None:
-            return torch.cat([torch.ones(q, past, dtype=torch.bool, device=device), causal], 1)[None, None]
-        return torch.cat([ok[:, None, None].expand(-1, 1, q, -1), causal.expand(len(ok), 1, -1, -1)], -1)
 
 
 FocalConfig.register_for_auto_class()

@@ -1,27 +1,55 @@
-"""Batched cached decoding of our own model: greedy or by temperature, one prefill per prompt however many samples are drawn from it.
+"""Batched cached decoding of our own model, greedy or sampled: one prefill per prompt however many rows continue it, and no token read twice.
 
+`sample` draws completions for a batch of prompts. A search holds a `Session` instead: prefill, fork, extend, generate, fork the best, go on.
 A row's randomness is drawn ahead from its own seed, so a completion does not depend on the rows beside it (up to rounding).
-Shape legend: B prompts, G samples of a prompt, R rows still decoding, n new tokens, V vocabulary.
+Shape legend: B prompts, G samples of a prompt, N rows, R rows still decoding, n new tokens, d width, V vocabulary.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from .cache import SharedCache
+
 
 @dataclasses.dataclass
 class Sampled:
-    """ids [B * G, n] with the end token where there is one, then padding; lengths [B * G] count it; finished [B * G]: ended by itself;
-    logps [B * G, n] under the distribution sampled from (at temperature 0: the model's own), 0 at padding. The G samples of a prompt stand
-    together."""
+    """ids [N, n] with the end token where there is one, then padding; lengths [N] count it; finished [N]: ended by itself; logps [N, n] under
+    the model at the sampling temperature (at temperature 0: at 1), before top-k and top-p, as a trainer computes them; 0 at padding."""
 
     ids: Tensor
     lengths: Tensor
     logps: Tensor
     finished: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Stops:
+    """What ends a completion: token ids, or strings in the new text, for which a tokenizer is needed. The token that completes a stop belongs to
+    the completion."""
+
+    ids: tuple[int, ...] = ()
+    strings: tuple[str, ...] = ()
+    tokenizer: Any = None
+
+    def __post_init__(self) -> None:
+        if self.strings and (self.tokenizer is None or not all(self.strings)):
+            raise ValueError("stop strings must not be empty, and need the tokenizer: Stops(strings=..., tokenizer=...)")
+
+    def hit(self, ids: Tensor) -> Tensor:
+        """Which rows [R] end with the last token of their new ids [R, t]."""
+        ended = torch.isin(ids[:, -1], torch.tensor(self.ids, dtype=torch.long, device=ids.device))
+        if self.strings:
+            # A token is at least one byte of text; one more in front, because some tokenizers strip the space at the beginning of a text.
+            window = max(len(s.encode()) for s in self.strings) + 1
+            texts = self.tokenizer.batch_decode(ids[:, -window:].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            ended |= torch.tensor([any(s in text for s in self.strings) for text in texts], device=ids.device)
+        return ended
 
 
 @torch.no_grad()
@@ -35,73 +63,260 @@ def sample(
     temperature: float = 0.0,
     num_samples: int = 1,
     seeds: Sequence[int] | None = None,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    stop_strings: Sequence[str] = (),
+    tokenizer: Any = None,
+    max_tokens: int | None = None,
 ) -> Sampled:
-    """Continue each prompt of a left-padded processor batch until one of `stop_ids` or `max_new_tokens`.
+    """Continue each prompt of a left-padded processor batch until one of `stop_ids`, one of `stop_strings`, or `max_new_tokens`; the `num_samples`
+    completions of a prompt stand together.
 
     temperature 0 is greedy. Placeholders of media are never drawn. seeds: one per row (B * G); without them rows are seeded 0, 1, 2, ….
-    Dropout is off while sampling and put back as it was.
+    max_tokens: the most tokens that are cached at a time, prompts counted once and `max_new_tokens` for every row; more rows than fit are decoded
+    one chunk after the other (default: all at once). Dropout is off while sampling and put back as it was.
     """
-    if not bool(batch["attention_mask"][:, -1].all()):
-        raise ValueError("sampling needs prompts padded on the left: processor(..., padding_side='left')")
-    total = len(batch["input_ids"]) * num_samples
-    seeds = range(total) if seeds is None else seeds
-    if len(seeds) != total:
-        raise ValueError(f"{len(seeds)} seeds for {total} rows")
+    prompts = len(batch["input_ids"])
+    seeds = list(range(prompts * num_samples) if seeds is None else seeds)
+    if len(seeds) != prompts * num_samples:
+        raise ValueError(f"{len(seeds)} seeds for {prompts * num_samples} rows")
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "pad_id": pad_id}
+    stops = Stops(tuple(stop_ids), tuple(stop_strings), tokenizer)
+    drawn = []
+    for first, last, width in _chunks(prompts, num_samples, batch["input_ids"].shape[1], max_new_tokens, max_tokens):
+        session = Session.prefill(model, batch if last - first == prompts else take_prompts(batch, range(first, last)))
+        for start in range(0, num_samples, width):
+            count = min(width, num_samples - start)
+            rows = [b for b in range(last - first) for _ in range(count)]
+            mine = [seeds[(first + b) * num_samples + start + g] for b in range(last - first) for g in range(count)]
+            drawn.append(session.fork(rows).generate(max_new_tokens, stops, seeds=mine, **how))
+    return drawn[0] if len(drawn) == 1 else _join(drawn, pad_id)
+
+
+def _chunks(prompts: int, num_samples: int, prompt_size: int, max_new_tokens: int, max_tokens: int | None) -> Iterator[tuple[int, int, int]]:
+    """(first prompt, last prompt, samples at a time) of each chunk within the budget: whole groups, or parts of one that is too large by itself."""
+    group = prompt_size + num_samples * max_new_tokens
+    budget = prompts * group if max_tokens is None else max_tokens
+    if budget < prompt_size + max_new_tokens:
+        raise ValueError(f"max_tokens {budget} is less than one prompt and its completion ({prompt_size} + {max_new_tokens} tokens)")
+    together = max(1, budget // group)
+    width = min(num_samples, (budget - prompt_size) // max(1, max_new_tokens)) if together == 1 else num_samples
+    for first in range(0, prompts, together):
+        yield first, min(first + together, prompts), width
+
+
+def _join(parts: list[Sampled], pad_id: int) -> Sampled:
+    size = max(part.ids.shape[1] for part in parts)
+
+    def wide(x: Tensor, fill: float) -> Tensor:
+        return torch.nn.functional.pad(x, (0, size - x.shape[1]), value=fill)
+
+    return Sampled(
+        torch.cat([wide(p.ids, pad_id) for p in parts]),
+        torch.cat([p.lengths for p in parts]),
+        torch.cat([wide(p.logps, 0.0) for p in parts]),
+        torch.cat([p.finished for p in parts]),
+    )
+
+
+def take_prompts(batch: dict[str, Tensor], prompts: Sequence[int]) -> dict[str, Tensor]:
+    """These prompts of a processor batch, each with its media."""
+    chosen = torch.as_tensor(list(prompts))
+    taken = {k: batch[k][chosen.to(batch[k].device)] for k in ("input_ids", "attention_mask")}
+    place = {int(b): i for i, b in enumerate(chosen)}
+    for key in [k for k in batch if k.endswith("_rows")]:
+        owners = batch[key]
+        keep = torch.isin(owners, chosen.to(owners.device))
+        if not bool(keep.any()):
+            continue
+        stream = key.removesuffix("_rows")
+        taken[key] = torch.tensor([place[o] for o in owners[keep].tolist()], device=owners.device)
+        parts = [f"{stream}_{part}" for part in ("features", "lengths", "encoded") if f"{stream}_{part}" in batch]
+        taken |= {part: batch[part][keep] for part in parts}
+    return taken
+
+
+class Session:
+    """N rows of cached decoding behind prompts that were read once.
+
+    >>> session = Session.prefill(model, batch)          # one row per prompt of a left-padded processor batch
+    >>> beams = session.fork([0, 0, 0, 1, 1, 1])         # rows of the new session continue these rows; prompts are shared, the old one stays usable
+    >>> drawn = beams.generate(64, Stops((newline,)), temperature=1.0, seeds=[…])   # -> Sampled; the rows now stand behind what they said
+    >>> hidden = beams.extend([[5, 6], [7], …])          # read given tokens; -> per row, hidden states [len(ids), d]
+    >>> best = beams.fork([2, 4])                        # go on with chosen rows
+
+    hidden [N, d]: last hidden state of the last token read. unread: per row the tokens that it said but has not read yet (the last one drawn);
+    the next call reads them. `tokens_read` counts every token that went through the model, over all sessions of one prefill.
+    """
+
+    def __init__(self, model, cache: SharedCache, hidden: Tensor, unread: list[list[int]], count: list[int]):
+        self.model, self.cache, self.hidden, self.unread, self._count = model, cache, hidden, unread, count
+
+    @classmethod
+    @torch.no_grad()
+    def prefill(cls, model, batch: dict[str, Tensor]) -> "Session":
+        """Read the prompts of a left-padded processor batch, media and all."""
+        if not bool(batch["attention_mask"][:, -1].all()):
+            raise ValueError("sampling needs prompts padded on the left: processor(..., padding_side='left')")
+        cache = DynamicCache()
+        with _evaluating(model):
+            hidden = model.hidden_states(**batch, cache=cache)[:, -1]
+        return cls(model, SharedCache.from_prefill(cache), hidden, [[] for _ in hidden], [int(batch["attention_mask"].sum())])
+
+    def __len__(self) -> int:
+        return len(self.unread)
+
+    @property
+    def tokens_read(self) -> int:
+        return self._count[0]
+
+    def fork(self, rows: Sequence[int]) -> "Session":
+        """A session of the given rows, in this order; a row may be taken several times."""
+        rows = [int(r) for r in rows]
+        if not rows or not all(0 <= r < len(self) for r in rows):
+            raise ValueError(f"fork: rows {rows} are not rows of a session of {len(self)}")
+        index = torch.tensor(rows, device=self.hidden.device)
+        return Session(self.model, self.cache.fork(rows), self.hidden[index], [list(self.unread[r]) for r in rows], self._count)
+
+    @torch.no_grad()
+    def extend(self, ids: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Read the given tokens of each row (any number, also none). Returns their hidden states, [len(ids), d] per row."""
+        if len(ids) != len(self):
+            raise ValueError(f"extend: tokens for {len(ids)} rows, the session has {len(self)}")
+        lines = [[*before, *new] for before, new in zip(self.unread, ids, strict=True)]
+        sizes = [len(line) for line in lines]
+        size = max(sizes)
+        if size == 0:
+            return [self.hidden[:0] for _ in lines]
+        block = torch.zeros(len(lines), size, dtype=torch.long)
+        for i, line in enumerate(lines):
+            block[i, : len(line)] = torch.tensor(line, dtype=torch.long)
+        with _evaluating(self.model):
+            hidden = self.model.decode(block.to(self.hidden.device), self.cache)
+        self.cache.rewind([size - n for n in sizes])
+        self._count[0] += sum(sizes)
+        self.hidden = torch.stack([row[n - 1] if n else old for row, n, old in zip(hidden, sizes, self.hidden, strict=True)])
+        self.unread = [[] for _ in lines]
+        return [row[n - len(new) : n] for row, n, new in zip(hidden, sizes, ids, strict=True)]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        max_new_tokens: int,
+        stops: Stops = Stops(),
+        *,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+        pad_id: int = 0,
+    ) -> Sampled:
+        """Continue every row until a stop or `max_new_tokens`. seeds: one per row (default 0, 1, 2, …); give each call its own, or it repeats the
+        draws of the one before. Afterwards each row stands behind what it said, its last token unread."""
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be allowed")
+        seeds = list(range(len(self)) if seeds is None else seeds)
+        if len(seeds) != len(self):
+            raise ValueError(f"{len(seeds)} seeds for {len(self)} rows")
+        if any(self.unread):
+            self.extend([[]] * len(self))
+        choose = Choice(temperature, top_k, top_p, _uniform(seeds, max_new_tokens).to(self.hidden.device) if temperature > 0 else None)
+        with _evaluating(self.model):
+            drawn, read = self._generate(max_new_tokens, stops, choose, pad_id)
+        self._count[0] += read
+        self.unread = [[ids[n - 1]] for ids, n in zip(drawn.ids.tolist(), drawn.lengths.tolist(), strict=True)]
+        return drawn
+
+    def _generate(self, max_new_tokens: int, stops: Stops, choose: "Choice", pad_id: int) -> tuple[Sampled, int]:
+        """The completions, and how many of their tokens were read."""
+        device, total, before = self.hidden.device, len(self), list(self.cache.lengths)
+        ids = torch.full((total, max_new_tokens), pad_id, device=device)
+        logps = torch.zeros(total, max_new_tokens, device=device, dtype=torch.promote_types(self.hidden.dtype, torch.float32))
+        lengths = torch.zeros(total, dtype=torch.long, device=device)
+        finished = torch.zeros(total, dtype=torch.bool, device=device)
+        live = torch.arange(total, device=device)  # the rows that still decode
+        cache, hidden = self.cache, self.hidden
+        cache.reserve(max_new_tokens)
+        for step in range(max_new_tokens):
+            if step:
+                hidden = self.model.decode(ids[live, step - 1][:, None], cache)[:, -1]
+            logits = self.model.logits(hidden)
+            logits[:, self.model.never_said] = -torch.inf
+            token, logp = choose(logits, live, step)
+            # Rows that have ended but are still carried write nothing.
+            going = ~finished[live]
+            target = live[going]
+            ids[target, step], logps[target, step] = token[going], logp[going]
+            lengths[target] = step + 1
+            finished[target] = stops.hit(ids[target, : step + 1])
+            left = (~finished[live]).nonzero()[:, 0]
+            if not len(left):
+                break
+            if len(left) <= len(live) // 2:  # half have ended: carry them no further
+                smaller = cache.fork(left.tolist())
+                if cache is not self.cache:
+                    self.cache.absorb(cache, live.tolist())
+                cache, live = smaller, live[left]
+        if cache is not self.cache:
+            self.cache.absorb(cache, live.tolist())
+        # What carried rows read behind their end, and the last token of each, are not theirs.
+        said = lengths.tolist()
+        self.cache.rewind([now - then - (n - 1) for now, then, n in zip(self.cache.lengths, before, said, strict=True)])
+        longest = max(said)
+        return Sampled(ids[:, :longest], lengths, logps[:, :longest], finished), sum(said) - total
+
+
+@dataclasses.dataclass
+class Choice:
+    """How the next token is drawn from logits: greedy without `uniform` [N, n], otherwise by inverse distribution function at these numbers in
+    [0, 1)."""
+
+    temperature: float
+    top_k: int | None = None
+    top_p: float = 1.0
+    uniform: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
+            raise ValueError(f"sampling: temperature {self.temperature} >= 0, 0 < top_p {self.top_p} <= 1, top_k {self.top_k} >= 1 are needed")
+
+    def __call__(self, logits: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """(tokens [R], their log-probabilities [R]) from the logits [R, V] of `rows`."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logps = torch.log_softmax(wide / (self.temperature or 1.0), -1)
+        if self.uniform is None:
+            token = logps.argmax(-1)
+        else:
+            cumulated = self._kept(logps).exp().cumsum(-1)
+            # The last sum is what is left of 1 after rounding and cutting: scaled by it, no draw falls behind the last token.
+            point = self.uniform[rows, step].to(wide.dtype) * cumulated[:, -1]
+            token = torch.searchsorted(cumulated, point[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return token, logps.gather(-1, token[:, None])[:, 0]
+
+    def _kept(self, logps: Tensor) -> Tensor:
+        """Log-probabilities with -inf for what top-k and top-p leave out: the k likeliest tokens; of these the likeliest whose sum reaches p."""
+        if self.top_k is None and self.top_p == 1:
+            return logps
+        ordered, tokens = logps.sort(-1, descending=True, stable=True)
+        if self.top_k is not None:
+            ordered[:, self.top_k :] = -torch.inf
+        if self.top_p < 1:
+            share = ordered.softmax(-1)
+            ordered = ordered.masked_fill(share.cumsum(-1) - share >= self.top_p, -torch.inf)
+        return torch.full_like(logps, -torch.inf).scatter(-1, tokens, ordered)
+
+
+@contextlib.contextmanager
+def _evaluating(model) -> Iterator[None]:
+    """Dropout off, then everything as it was."""
     training = model.training
-    model.eval()
+    if training:
+        model.eval()
     try:
-        return _decode(model, batch, max_new_tokens, torch.tensor(list(stop_ids)), pad_id, temperature, num_samples, seeds)
+        yield
     finally:
-        model.train(training)
-
-
-def _decode(model, batch, max_new_tokens, stops, pad_id, temperature, num_samples, seeds) -> Sampled:
-    cache, device = DynamicCache(), batch["input_ids"].device
-    hidden = model.hidden_states(**batch, cache=cache)[:, -1]
-    total = len(hidden) * num_samples
-    stops = stops.to(device)
-    if num_samples > 1:
-        rows = torch.arange(len(hidden), device=device).repeat_interleave(num_samples)
-        hidden = hidden[rows]
-        model.take_rows(cache, rows)
-    uniform = _uniform(seeds, max_new_tokens).to(device) if temperature > 0 else None
-    ids = torch.full((total, max_new_tokens), pad_id, device=device)
-    logps = torch.zeros(total, max_new_tokens, device=device)
-    lengths = torch.zeros(total, dtype=torch.long, device=device)
-    finished = torch.zeros(total, dtype=torch.bool, device=device)
-    live = torch.arange(total, device=device)  # which row of the result each decoding row writes to
-    for step in range(max_new_tokens):
-        if step:
-            hidden = model.decode(ids[live, step - 1][:, None], cache)[:, -1]
-        logits = model.logits(hidden).float()
-        logits[:, model.never_said] = -torch.inf
-        token, logp = _choose(logits, temperature, None if uniform is None else uniform[live, step])
-        # Rows that have ended but are still carried write nothing.
-        going = ~finished[live]
-        target = live[going]
-        ids[target, step], logps[target, step] = token[going], logp[going]
-        lengths[target] = step + 1
-        finished[target] = torch.isin(token[going], stops)
-        left = (~finished[live]).nonzero()[:, 0]
-        if not len(left):
-            break
-        if len(left) <= len(live) // 2:  # half have ended: carry them no further
-            live = live[left]
-            model.take_rows(cache, left)
-    longest = int(lengths.max())
-    return Sampled(ids[:, :longest], lengths, logps[:, :longest], finished)
-
-
-def _choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(tokens [R], their log-probabilities [R]) from logits [R, V]; by inverse distribution function where a temperature is given."""
-    logps = torch.log_softmax(logits / (temperature or 1.0), -1)
-    if uniform is None:
-        token = logps.argmax(-1)
-    else:
-        cumulated = logps.exp().cumsum(-1)
-        # Rounding may leave the last sum below 1: scaled by it, no draw falls behind the last token.
-        token = torch.searchsorted(cumulated, (uniform * cumulated[:, -1])[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    return token, logps.gather(-1, token[:, None])[:, 0]
+        if training:
+            model.train()
 
 
 def _uniform(seeds: Sequence[int], steps: int) -> Tensor:

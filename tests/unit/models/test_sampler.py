@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.sampler import _choose, sample
+from models.sampler import Choice, sample
 
 ROWS = ["tittat", "tttt", "at" + "t" * 5]
 
@@ -108,10 +108,11 @@ def test_placeholders_are_never_said(make_model, make_batch):
 def test_draws_follow_the_distribution():
     """Probabilities 1/2, 1/4, 1/4: 4,000 even draws land within 2 % of each."""
     logits = torch.tensor([0.5, 0.25, 0.25]).log().expand(4000, 3)
-    token, logp = _choose(logits, 1.0, (torch.arange(4000) + 0.5) / 4000)
+    rows, even = torch.arange(4000), ((torch.arange(4000) + 0.5) / 4000)[:, None]
+    token, logp = Choice(1.0, uniform=even)(logits, rows, 0)
     assert torch.allclose(torch.bincount(token) / 4000, torch.tensor([0.5, 0.25, 0.25]), atol=0.02)
     assert torch.allclose(logp.exp(), torch.tensor([0.5, 0.25, 0.25])[token])
-    cold, _ = _choose(logits[:5], 0.01, torch.tensor([0.0, 0.2, 0.5, 0.9, 0.999999]))
+    cold, _ = Choice(0.01, uniform=torch.tensor([[0.0], [0.2], [0.5], [0.9], [0.999999]]))(logits[:5], rows[:5], 0)
     assert cold.tolist() == [0] * 5
 
 
