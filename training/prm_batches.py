@@ -14,7 +14,6 @@ from configs.schema import LoraSettings
 from data import protocol
 from data.solutions import mark_steps
 from data.step_labels import supervised
-from training.rollout import Rollouts, pick_groups
 from training.step_labelling import Drawn
 
 
@@ -22,7 +21,7 @@ from training.step_labelling import Drawn
 class Part:
     """What one forward pass holds. batch: left-padded prompts with their media; ids [N, R] right-padded; owners [N]: the prompt of each; targets [P]
     (NaN: no label) with their counts and weights [P]; last [N]: which placeholder is the answer's; right [N]: is the answer right;
-    pass_rates [B]: share of right answers among all that was drawn from the prompt."""
+    pass_rates [B] of the prompts, where they are known."""
 
     batch: dict[str, Tensor]
     ids: Tensor
@@ -54,18 +53,17 @@ def build_prm(policy: Any, tokenizer: Any, form: str = "placeholder", lora: Lora
     return FocalPRM.from_policy(policy, step, form, labels, None if lora is None else lora.model_dump())
 
 
-def cut_parts(rollouts: Rollouts, drawn: Sequence[Drawn], micro_tokens: int) -> list[list[Drawn]]:
-    """The solutions in parts of at most `micro_tokens` positions, those of a prompt together, prompts of like length together. Follows from the
-    recipe, never from free memory."""
-    lengths = rollouts.batch["attention_mask"].sum(1).tolist()
+def cut_parts(batch: dict[str, Tensor], drawn: Sequence[Drawn], micro_tokens: int) -> list[list[Drawn]]:
+    """The solutions in parts of at most about `micro_tokens` positions, those of a prompt together, prompts of like length together. Follows from
+    the recipe, never from free memory. batch: the prompts that the solutions' owners count in."""
+    lengths = batch["attention_mask"].sum(1).tolist()
     by_owner: dict[int, list[Drawn]] = {}
     for d in drawn:
         by_owner.setdefault(d.owner, []).append(d)
-    width = 2 * rollouts.ids.shape[1]  # a solution with its placeholders is at most about twice as long as it was drawn
     parts: list[list[Drawn]] = []
     size = 0
     for owner in sorted(by_owner, key=lambda o: (lengths[o], o)):
-        cost = int(lengths[owner]) + width * len(by_owner[owner])
+        cost = int(lengths[owner]) + sum(_words(d) for d in by_owner[owner])
         if not parts or size + cost > micro_tokens:
             parts.append([])
             size = 0
@@ -74,20 +72,26 @@ def cut_parts(rollouts: Rollouts, drawn: Sequence[Drawn], micro_tokens: int) -> 
     return [sorted(part, key=lambda d: d.owner) for part in parts]
 
 
-def encode_part(rollouts: Rollouts, processor: Any, drawn: Sequence[Drawn], supervise: str = "all", form: str = "placeholder") -> Part:
-    """One part, ready for `FocalPRM.hidden_behind`. drawn: by ascending owner."""
+def _words(drawn: Drawn) -> int:
+    """About how many tokens a solution has with its placeholders: three a word, tags apart."""
+    return 6 + sum(2 + 2 * len(step.split()) for step in drawn.solution.steps)
+
+
+def encode_part(
+    batch: dict[str, Tensor], processor: Any, drawn: Sequence[Drawn], supervise: str = "all", form: str = "placeholder", rates: Sequence[float] = ()
+) -> Part:
+    """One part, ready for `FocalPRM.hidden_behind`. drawn: by ascending owner; rates: the pass rate of each prompt of the batch, where known."""
     from models.processing import pad_ids
+    from models.sampler import take_prompts
 
     tokenizer = processor.tokenizer
     step_id = tokenizer.convert_tokens_to_ids(protocol.STEP)
     prompts = sorted({d.owner for d in drawn})
-    batch = trim_left(pick_groups(rollouts, prompts, 1)[0])
     forced = form == "teacher_forced"
     texts = [mark_steps(d.solution.parsed, d.solution.labels if forced else None) for d in drawn]
     rows = [torch.tensor(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     if forced:
         check_forced(rows, step_id, label_token_ids(tokenizer))
-    ids = pad_ids(rows, tokenizer.pad_token_id, "right")["input_ids"]
     targets, counts, last = [], [], []
     for d, row in zip(drawn, rows, strict=True):
         goal = supervised(d.solution.labels, d.solution.kinds, supervise)
@@ -97,19 +101,19 @@ def encode_part(rollouts: Rollouts, processor: Any, drawn: Sequence[Drawn], supe
         last.append(len(targets) - 1)
     place = {owner: i for i, owner in enumerate(prompts)}
     return Part(
-        batch, ids, torch.tensor([place[d.owner] for d in drawn]), torch.tensor(targets), torch.tensor(counts), torch.tensor(last),
-        torch.tensor([bool(d.solution.labels[-1]) for d in drawn]), pass_rates(rollouts, drawn, prompts),
+        trim_left(take_prompts(batch, prompts)), pad_ids(rows, tokenizer.pad_token_id, "right")["input_ids"],
+        torch.tensor([place[d.owner] for d in drawn]), torch.tensor(targets), torch.tensor(counts), torch.tensor(last),
+        torch.tensor([(d.solution.labels[-1] or 0) >= 0.5 for d in drawn]), torch.tensor([rates[p] for p in prompts] if rates else []),
     )  # fmt: skip
 
 
-def pass_rates(rollouts: Rollouts, drawn: Sequence[Drawn], prompts: Sequence[int]) -> Tensor:
-    """Share of right answers [B] among everything that was drawn from each prompt: a completion without an answer is a wrong one here."""
-    size = len(rollouts.texts) / len(rollouts.records)
-    right = dict.fromkeys(prompts, 0.0)
+def pass_rates(drawn: Sequence[Drawn], prompts: int, size: int) -> list[float]:
+    """Share of right answers among the `size` completions that were drawn from each prompt: one without an answer is a wrong one here."""
+    right = [0.0] * prompts
     for d in drawn:
         if d.solution.source != "injected":
             right[d.owner] += d.count * float(d.solution.labels[-1] or 0)
-    return torch.tensor([right[p] / size for p in prompts])
+    return [count / size for count in right]
 
 
 def check_forced(rows: Sequence[Tensor], step_id: int, label_ids: Sequence[int]) -> None:
@@ -151,17 +155,19 @@ def count_part(part: Part, logits: Tensor, totals: dict[str, float]) -> None:
         totals[key] = totals.get(key, 0.0) + float(value)
 
 
-def score_solutions(prm: Any, rollouts: Rollouts, processor: Any, drawn: Sequence[Drawn], micro_tokens: int, to_device: Any) -> list[list[float]]:
+def score_solutions(
+    prm: Any, batch: dict[str, Tensor], processor: Any, drawn: Sequence[Drawn], micro_tokens: int, device: torch.device
+) -> list[list[float]]:
     """Scores of every placeholder of each solution, in the order of `drawn`. The teacher-forced form reads `+` behind every earlier step."""
     form = getattr(prm.config, "prm_form", "placeholder")
     scores: dict[int, list[float]] = {}
-    for members in cut_parts(rollouts, drawn, micro_tokens):
+    for members in cut_parts(batch, drawn, micro_tokens):
         shown = [dataclasses.replace(d, solution=dataclasses.replace(d.solution, labels=[1] * len(d.solution.labels))) for d in members]
-        part = encode_part(rollouts, processor, shown, form=form)
-        moved = to_device({"ids": part.ids, "owners": part.owners})
+        part = encode_part(batch, processor, shown, form=form)
+        ids = part.ids.to(device)
         with torch.no_grad():
-            _, hidden = prm.hidden_behind(to_device(part.batch), moved["ids"], moved["owners"])
-            logits = prm.judge_logits(hidden[moved["ids"] == prm.config.step_token_id])
-        for d, row in zip(members, prm.split_scores(logits, moved["ids"]), strict=True):
+            _, hidden = prm.hidden_behind({k: v.to(device) for k, v in part.batch.items()}, ids, part.owners.to(device))
+            logits = prm.judge_logits(hidden[ids == prm.config.step_token_id])
+        for d, row in zip(members, prm.split_scores(logits, ids), strict=True):
             scores[id(d)] = row
     return [scores[id(d)] for d in drawn]
