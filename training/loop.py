@@ -27,21 +27,30 @@ class DivergedError(ValueError):
 
 
 class Loop:
-    """One stage's run. `settings` is the stage's configuration: steps, warmup, schedule, clip, save_every."""
+    """One stage's run. `settings` is the stage's configuration: steps, warmup, schedule, clip, save_every. `agree` says whether all processes that
+    share the run can take the step."""
 
     def __init__(
-        self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main: bool = True
-    ):
+        self, model: nn.Module, optimizers: Optimizers, settings: Any, run_dir: Path, stage_dir: Path, sinks: Iterable[Sink] = (), main: bool = True,
+        agree: Callable[[bool], bool] = bool,
+    ):  # fmt: skip
         self.model, self.optimizers, self.settings = model, optimizers, settings
-        self.stage_dir, self.sinks, self.main = stage_dir, list(sinks), main
+        self.stage_dir, self.sinks, self.main, self.agree = stage_dir, list(sinks), main, agree
+        self.kept: Any = None
         self.step, self.tokens_seen, self.bad_steps, self.skipped = 0, 0, 0, 0
         self.state: dict[str, Any] = {}
         found = checkpoint.latest(stage_dir)
-        offset = None
+        offset = _first_row(run_dir / "metrics.jsonl", settings.name)  # cut before the first checkpoint: the stage begins anew
         if found:
             self.step, self.state = checkpoint.load(found, model, optimizers)
             self.tokens_seen, self.skipped, offset = self.state["tokens_seen"], self.state["skipped"], self.state["metrics_offset"]
         self.metrics = JsonlSink(run_dir / "metrics.jsonl", offset) if main else None
+
+    def keep(self, kept: Any) -> None:
+        """Save and resume one more thing with the run: an object with `state_dict` (JSON) and `load_state_dict`."""
+        self.kept = kept
+        if "kept" in self.state:
+            kept.load_state_dict(self.state["kept"])
 
     def run(self, stream: Any, compute: Callable[[Any, int], dict[str, float]], on_failures: Callable[[list], None]) -> None:
         """Train to the last step. `stream` yields (batch, failures) and resumes by its own state."""
@@ -52,7 +61,7 @@ class Loop:
             return
         for batch, failures in stream:
             on_failures(failures)
-            if batch is not None:
+            if self.agree(batch is not None):
                 self._one(batch, compute, progress)
             self.step += 1
             if self.settings.save_every and self.step % self.settings.save_every == 0 and self.step < self.settings.steps:
@@ -106,6 +115,8 @@ class Loop:
         extra = {
             "stream": stream.state_dict(), "tokens_seen": self.tokens_seen, "skipped": self.skipped, "metrics_offset": self.metrics.offset,
         }  # fmt: skip
+        if self.kept is not None:
+            extra["kept"] = self.kept.state_dict()
         checkpoint.save(self.stage_dir, self.step, self.model, self.optimizers, extra)
 
     def close(self, facts: dict[str, Any]) -> None:
@@ -115,3 +126,13 @@ class Loop:
         self.metrics.close()
         manifest = {"steps": self.settings.steps, "tokens": self.tokens_seen, "skipped_steps": self.skipped, **facts}
         checkpoint.finish(self.stage_dir, json.dumps(manifest, indent=1))
+
+
+def _first_row(path: Path, stage: str) -> int | None:
+    """Where the rows of a stage begin in `metrics.jsonl`; None where it has none."""
+    offset = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
+        if line.endswith(b"\n") and json.loads(line)["stage"] == stage:
+            return offset
+        offset += len(line)
+    return None

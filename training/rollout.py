@@ -13,10 +13,10 @@ from torch import Tensor
 
 from data import protocol
 from data.record import Record
-from data.worlds.base import generator, verify
-from training.rewards.algebra import Ledger, Term, score
+from data.verdict import Verdict
+from data.worlds.base import generator
+from training.rewards.algebra import Ledger, Term, judge, score
 from training.rewards.rollout import Rollout
-from training.rewards.temporal import temporal_bonus
 
 
 @dataclasses.dataclass
@@ -37,12 +37,16 @@ class Rollouts:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How rollouts are drawn: G, temperature, the longest completion; `temporal` adds T-GRPO's contrast with shuffled frames `{bonus, margin}`."""
+    """How rollouts are drawn: G, temperature, the longest completion; `shuffled_frames` more of each prompt see its video's frames in random order
+    (T-GRPO's contrast; they are judged and never trained on). `max_tokens` cached at a time (None: no limit)."""
 
     num_generations: int
     temperature: float
     max_new_tokens: int
-    temporal: dict[str, float] | None = None
+    shuffled_frames: int = 0
+    top_p: float = 1.0
+    top_k: int | None = None
+    max_tokens: int | None = None
 
 
 def roll_out(
@@ -50,25 +54,47 @@ def roll_out(
 ) -> Rollouts:
     """Draw and reward G completions for each of `rows` (record, encoded prompt). `seed` names the step; every row's randomness follows from it
     alone."""
-    records = [record for record, _ in rows]
-    batch = dict(processor.collate([encoded for _, encoded in rows], "left"))
+    records, size, place = [record for record, _ in rows], how.num_generations, "/".join(map(str, seed))
+    device = next(model.parameters()).device
+    plain = {k: v.to(device) for k, v in processor.collate([encoded for _, encoded in rows], "left").items()}
     start = time.perf_counter()
-    drawn = _draw(model, processor, batch, how, how.num_generations, seed)
+    batch = encode_frozen(model, plain)
+    drawn = _draw(model, processor, batch, how, size, seed)
+    contrast = _shuffled(model, processor, plain, records, how, ledger, seed)
     generated = time.perf_counter()
     texts = _texts(processor, drawn)
     judged = [
-        Rollout(records[i // how.num_generations], text, verify(records[i // how.num_generations], text), int(n), not bool(done))
+        Rollout(
+            records[i // size], text, judge(records[i // size], text, ledger, f"{place}/{i}"), int(n), not bool(done), shuffled=contrast[i // size]
+        )
         for i, (text, n, done) in enumerate(zip(texts, drawn.lengths, drawn.finished, strict=True))
     ]
-    scored = [score(rollout, terms, ledger) for rollout in judged]
-    totals = torch.tensor([total for total, _ in scored], dtype=torch.float64).view(len(records), how.num_generations)
+    for i, rollout in enumerate(judged):
+        rollout.group = judged[i // size * size : (i // size + 1) * size]
+    scored = [score(rollout, terms, ledger, f"{place}/{i}") for i, rollout in enumerate(judged)]
+    totals = torch.tensor([total for total, _ in scored], dtype=torch.float64).view(len(records), size)
     parts = {term.name: [p[term.name] for _, p in scored] for term in terms}
-    if how.temporal and "video_features" in batch:
-        bonus = _temporal(model, processor, batch, records, judged, how, seed)
-        totals, parts = totals + bonus, parts | {"temporal": bonus.flatten().tolist()}
-    mask = torch.arange(drawn.ids.shape[1]) < drawn.lengths[:, None].cpu()
+    mask = torch.arange(drawn.ids.shape[1], device=device) < drawn.lengths[:, None].to(device)
     seconds = {"generate": generated - start, "reward": time.perf_counter() - generated}
-    return Rollouts(batch, records, texts, drawn.ids, mask.to(drawn.ids.device), drawn.logps, ~drawn.finished, totals, parts, seconds)
+    return Rollouts(batch, records, texts, drawn.ids, mask, drawn.logps, ~drawn.finished, totals, parts, seconds)
+
+
+@torch.no_grad()
+def encode_frozen(model: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with the features of frozen encoders replaced by what the encoder makes of them, so that a step encodes a prompt's media once, for
+    its rollouts, its updates and its reference."""
+    batch = dict(batch)
+    for name, stream in model.streams.items():
+        features, lengths = batch.get(f"{name}_features"), batch.get(f"{name}_lengths")
+        if features is None or not len(features) or not stream.frozen:
+            continue
+        if getattr(stream.encoder, "keeps_features", False):
+            found = stream.feature_cache.encode(stream.encoder, features, lengths)
+        else:
+            found = stream.encoder(features, lengths)
+        del batch[f"{name}_features"]
+        batch[f"{name}_encoded"], batch[f"{name}_lengths"] = found
+    return batch
 
 
 def _draw(model: Any, processor: Any, batch: dict[str, Tensor], how: Sampling, count: int, seed: tuple) -> Any:
@@ -79,7 +105,7 @@ def _draw(model: Any, processor: Any, batch: dict[str, Tensor], how: Sampling, c
     seeds = generator(*seed, "rollout").integers(1 << 62, size=rows).tolist()
     return sample(
         model, batch, how.max_new_tokens, stop_ids=[tokenizer.convert_tokens_to_ids(protocol.END)], pad_id=tokenizer.pad_token_id,
-        temperature=how.temperature, num_samples=count, seeds=seeds,
+        temperature=how.temperature, top_p=how.top_p, top_k=how.top_k, num_samples=count, seeds=seeds, max_tokens=how.max_tokens,
     )  # fmt: skip
 
 
@@ -89,20 +115,33 @@ def _texts(processor: Any, drawn: Any) -> list[str]:
     return [text.split(protocol.END)[0] for text in processor.tokenizer.batch_decode(rows)]
 
 
-def _temporal(
-    model: Any, processor: Any, batch: dict[str, Tensor], records: list[Record], judged: list[Rollout], how: Sampling, seed: tuple
-) -> Tensor:
-    """T-GRPO: G / 2 rollouts on shuffled frames decide whether right answers on ordered ones earn a bonus. Returns [B, G]."""
-    frames = batch["video_features"]
-    order = torch.from_numpy(generator(*seed, "frames").permutation(frames.shape[1]))
-    count = max(1, how.num_generations // 2)
-    shuffled = _draw(model, processor, batch | {"video_features": frames[:, order]}, how, count, (*seed, "shuffled"))
-    right = [float(verify(records[i // count], text).answer_ok) for i, text in enumerate(_texts(processor, shuffled))]
-    groups = []
-    for b in range(len(records)):
-        mine = [float(r.verdict.answer_ok) for r in judged[b * how.num_generations : (b + 1) * how.num_generations]]
-        groups.append(temporal_bonus(mine, right[b * count : (b + 1) * count], how.temporal["bonus"], how.temporal["margin"]))
-    return torch.tensor(groups, dtype=torch.float64)
+def _shuffled(
+    model: Any, processor: Any, batch: dict[str, Tensor], records: list[Record], how: Sampling, ledger: Ledger, seed: tuple
+) -> list[list[Verdict]]:
+    """Verdicts of the rollouts that saw shuffled frames, by prompt; empty lists where none are drawn."""
+    if not how.shuffled_frames or not any(_is_video(key) for key in batch):
+        return [[] for _ in records]
+    count, place = how.shuffled_frames, "/".join(map(str, seed))
+    drawn = _draw(model, processor, encode_frozen(model, shuffle_frames(batch, seed)), how, count, (*seed, "shuffled"))
+    verdicts = [judge(records[i // count], text, ledger, f"{place}/shuffled/{i}") for i, text in enumerate(_texts(processor, drawn))]
+    return [verdicts[i * count : (i + 1) * count] for i in range(len(records))]
+
+
+def shuffle_frames(batch: dict[str, Tensor], seed: tuple) -> dict[str, Tensor]:
+    """The batch with the frames of each video in an order of its own; padding stays at the end."""
+    batch = dict(batch)
+    for key in [key for key in batch if _is_video(key)]:
+        frames, lengths = batch[key], batch.get(key.replace("_features", "_lengths"))
+        order = torch.arange(frames.shape[1], device=frames.device).repeat(len(frames), 1)
+        for n in range(len(frames)):
+            count = frames.shape[1] if lengths is None else int(lengths[n])
+            order[n, :count] = torch.from_numpy(generator(*seed, "frames", key, n).permutation(count))
+        batch[key] = frames[torch.arange(len(frames), device=frames.device)[:, None], order]
+    return batch
+
+
+def _is_video(key: str) -> bool:
+    return key.startswith("video") and key.endswith("_features")
 
 
 def completion_logps(model: Any, batch: dict[str, Tensor], ids: Tensor, temperature: float, group: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -129,18 +168,19 @@ def completion_logps(model: Any, batch: dict[str, Tensor], ids: Tensor, temperat
 
 def pick_groups(rollouts: Rollouts, groups: list[int], size: int) -> tuple[dict[str, Tensor], Tensor]:
     """(prompts of these groups as a batch, row indices [len(groups) * G] of their rollouts)."""
-    chosen = torch.tensor(groups)
-    rows = (chosen[:, None] * size + torch.arange(size)).flatten()
+    device = rollouts.ids.device
+    chosen = torch.tensor(groups, device=device)
+    rows = (chosen[:, None] * size + torch.arange(size, device=device)).flatten()
     batch = {k: rollouts.batch[k][chosen] for k in ("input_ids", "attention_mask")}
     place = {int(g): i for i, g in enumerate(groups)}
     for key, owners in rollouts.batch.items():
         if not key.endswith("_rows"):
             continue
-        keep = torch.isin(owners.cpu(), chosen)
+        keep = torch.isin(owners, chosen)
         if not keep.any():
             continue
         stream = key.removesuffix("_rows")
-        batch[key] = torch.tensor([place[int(o)] for o in owners[keep]])
+        batch[key] = torch.tensor([place[int(o)] for o in owners[keep]], device=device)
         for part in ("features", "lengths", "encoded"):
             if f"{stream}_{part}" in rollouts.batch:
                 batch[f"{stream}_{part}"] = rollouts.batch[f"{stream}_{part}"][keep]

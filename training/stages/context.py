@@ -36,6 +36,16 @@ class StageContext:
     def world_size(self) -> int:
         return self.accelerator.num_processes
 
+    @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+    def check_whole_model(self, kind: str) -> None:
+        """Refuse set-ups in which a process does not hold the whole model: stages that sample from it need all of it."""
+        held = self.accelerator.distributed_type.value
+        if held not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+            raise ValueError(f"{kind} needs the whole model in each process, and {held} cuts it up: launch with plain data parallelism")
+
     def prepare(self, model: Any) -> Any:
         """The model as the processes share it. It must be called through its forward."""
         return self.accelerator.prepare(model) if self.world_size > 1 else model.to(self.accelerator.device)
@@ -57,6 +67,28 @@ class StageContext:
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(value, "mean") if self.world_size > 1 else value
+
+    def agree(self, ready: bool) -> bool:
+        """Whether all processes are ready; where one is not, none goes on, and none waits for it."""
+        if self.world_size == 1:
+            return ready
+        return int(self.total(torch.tensor(int(ready), device=self.accelerator.device))) == self.world_size
+
+    def sum_gradients(self, model: torch.nn.Module) -> None:
+        """Add up the gradients of all processes, each of which holds those of its own part of a step's sum (zero where it had none)."""
+        if self.world_size == 1:
+            return
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.accelerator.reduce(own, "sum")
+
+    def mean_of(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Metrics averaged over the processes, which all have the same names."""
+        if self.world_size == 1:
+            return metrics
+        values = torch.tensor(list(metrics.values()), dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(metrics, self.mean(values).tolist(), strict=True))
 
     def stream(self, config: Any, encode: Callable[[Sample], Any], collate: Callable[[list], Any] | None = None) -> Stream:
         """The stage's mixture as batches; the seed of a source depends on the stage, so that no two stages see the same fresh items."""

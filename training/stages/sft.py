@@ -66,7 +66,7 @@ class SFTStage:
         wrapped = context.prepare(model)
         encode = functools.partial(context.encode, steps=config.steps_in_completion, max_tokens=config.max_tokens)
         stream = context.stream(config, encode)
-        loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
+        loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main, context.agree)
         model.train()
         loop.run(stream, functools.partial(supervised_step, wrapped, context), context.quarantine_all)
         context.keep_weights(stage_dir)  # before the mark that says the stage is finished

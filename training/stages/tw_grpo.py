@@ -1,68 +1,89 @@
 """TW-GRPO and the GRPO family: rollout -> verdicts -> rewards -> advantages -> token weights -> loss -> step, each a pure function with its own
-registry.
+registry. docs/tw_grpo.md.
 
-Shape legend: B prompts, G rollouts of each, N = B * G, R completion positions.
+Shape legend: B prompts, G rollouts of each, N = B * G rows, R completion positions.
 """
 
-import copy
 import functools
-import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, field_validator
 
 from configs.schema import Strict
-from training.advantages import effective_ratio
+from models.lora import freeze_base
+from training.advantages import effective_ratio, zero_variance
 from training.loop import Loop
-from training.losses import policy_loss
 from training.optimizers import build_optimizers, freeze
+from training.options import bind_line
+from training.reference import Reference
 from training.rewards.algebra import Ledger, build_terms
-from training.rollout import Rollouts, Sampling, completion_logps, pick_groups, roll_out
+from training.rollout import Rollouts, Sampling, roll_out
+from training.rollout_log import RolloutLog
 from training.stages.context import StageContext, hash_seed
 from training.stages.sft import TrainSettings
-from training.token_weights import streaming_token_weights
+from training.update import Objective, Part, Weighting, accumulate, cut
 
 DRIFT_LIMIT = 0.05  # mean |log-probability of sampler - of trainer| above this means that they are not the same model
 SHOWN_EVERY = 20  # steps between the groups that are kept for the report
+OWN_OPTIONS = ("delta", "tau_positive", "tau_negative")  # of `policy_loss`, that only some losses read
 
 
 class TokenWeighting(Strict):
     """See `training/token_weights.py`. `mode: none` is the plain token mean."""
 
-    mode: Literal["none", "official", "masked", "jsd", "entropy"] = "jsd"
+    mode: str = "jsd"
     alpha: float = 1.7
     renorm: bool = False
 
 
 class TWGRPOConfig(TrainSettings):
-    """`batch_size` prompts a step, `num_generations` rollouts each. `rewards`: lines `{name, weight, gate, **options}`. `dynamic_sampling`:
-    `none`, or `drop`: groups without variance leave the denominator too, or `refill`: up to `refill_rounds` times as many prompts are drawn
-    until `batch_size` groups have variance."""
+    """`batch_size` prompts a step, `num_generations` rollouts each, at most `rollout_tokens` of them cached at a time. `rewards`: lines
+    `{name, weight, gate, **options}`; one that takes longer than `reward_seconds` earns 0. `advantage` and `filters`: `{name, **options}`.
+    `dynamic_sampling`: `none`, or `drop`: groups without variance leave the denominator too, or `refill`: up to `refill_rounds` times as many prompts
+    are drawn until `batch_size` groups have variance. `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
 
     kind: str = "tw_grpo"
     lr: float = 1e-4
     warmup: float = 0.05
     schedule: Literal["cosine", "linear", "constant"] = "constant"
+    engine: str = "focal"
     num_generations: int = Field(8, ge=2)
     temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int | None = Field(None, gt=0)
     max_new_tokens: int = Field(96, gt=0)
+    rollout_tokens: int | None = Field(None, gt=0)
+    shuffled_frames: int = Field(0, ge=0)
     loss: str = "tw_grpo"
+    loss_options: dict[str, float] = {}
     token_weights: TokenWeighting = TokenWeighting()
     advantage: dict[str, Any] = {"name": "group"}
+    filters: list[dict[str, Any]] = []
     rewards: list[dict[str, Any]] = [{"name": "answer", "weight": 1.0}, {"name": "format", "weight": 0.2}]
+    reward_seconds: float = Field(60.0, gt=0)
     epsilon_low: float = 0.2
     epsilon_high: float = 0.28
-    beta: float = 0.0
+    beta: float = Field(0.0, ge=0)
+    reference: Literal["start", "base"] = "start"
     updates: int = Field(1, ge=1)
     dynamic_sampling: Literal["none", "drop", "refill"] = "none"
     refill_rounds: int = Field(3, ge=1)
     mask_truncated: bool = False
     micro_tokens: int = Field(1 << 15, gt=0)
-    temporal: dict[str, float] | None = None
+
+    @field_validator("engine")
+    @classmethod
+    def fresh_weights(cls, engine: str) -> str:
+        if engine != "focal":
+            raise ValueError(
+                f"reinforcement through engine {engine!r} is refused: a server goes on sampling from the weights that it was started with; "
+                "leave engine at 'focal' (servers serve generation and evaluation)"
+            )
+        return engine
 
 
 class TWGRPOStage:
@@ -71,188 +92,145 @@ class TWGRPOStage:
     config_class = TWGRPOConfig
 
     def __init__(self, config: TWGRPOConfig):
-        from configs.registry import ADVANTAGES, REWARDS
+        from configs.registry import ADVANTAGES, FILTERS, LOSSES, REWARDS, TOKEN_WEIGHTS
 
         self.config = config
         self.terms = build_terms(config.rewards, REWARDS.get)
-        options = dict(config.advantage)
-        self.advantage = functools.partial(ADVANTAGES.get(options.pop("name")), **options)
-        self.ledger = Ledger()
+        if "temporal" in (term.name for term in self.terms) and not config.shuffled_frames:
+            raise ValueError(f"stage {config.name!r}: reward 'temporal' compares with rollouts on shuffled frames: set shuffled_frames, e.g. to 4")
+        self.rule = bind_line(config.advantage, ADVANTAGES.get)
+        self.filters = [bind_line(line, FILTERS.get, given=3) for line in config.filters]
+        self.loss = LOSSES.get(config.loss)
+        if unknown := sorted(set(config.loss_options) - set(OWN_OPTIONS)):
+            raise ValueError(f"stage {config.name!r}: unknown key in loss_options: {unknown[0]!r} (known: {', '.join(OWN_OPTIONS)})")
+        weights = config.token_weights
+        self.weighting = Weighting(None if weights.mode == "none" else TOKEN_WEIGHTS.get(weights.mode), weights.alpha, weights.renorm)
+        self.warned = False
 
     def run(self, context: StageContext, stage_dir: Path) -> None:
         """Train `context.model` in place; leaves the stage's manifest, its weights and `rollouts.jsonl` (groups for the report) in `stage_dir`."""
         config, model = self.config, context.model
-        if context.world_size > 1:
-            raise ValueError("tw_grpo runs in one process for now: start it without accelerate launch")
+        context.check_whole_model(config.kind)
         freeze(model, config.freeze)
         optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
-        self.reference = copy.deepcopy(model).requires_grad_(False) if config.beta else None
-        encode = functools.partial(encode_prompt, context, config.max_tokens)
+        options = {"epsilon_low": config.epsilon_low, "epsilon_high": config.epsilon_high, "beta": config.beta, **config.loss_options}
+        reference = Reference(model, config.reference) if config.beta else None  # before the loop loads what the stage has trained so far
+        self.objective = Objective(self.loss, self.weighting, options, config.temperature, reference, context.autocast)
+        self.ledger = Ledger(seconds=config.reward_seconds, path=stage_dir / f"timeouts-{context.rank}.jsonl")
         rounds = config.refill_rounds if config.dynamic_sampling == "refill" else 1
         drawn = config.model_copy(update={"batch_size": config.batch_size * rounds})
-        loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main)
-        self.loop, self.context, self.shown = loop, context, stage_dir / "rollouts.jsonl"
+        loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main, context.agree)
+        loop.keep(self.ledger)
+        self.loop, self.context, self.log = loop, context, RolloutLog(stage_dir / "rollouts.jsonl", loop.step) if context.is_main else None
         model.train()
-        loop.run(context.stream(drawn, encode, list), self.step, context.quarantine_all)
+        loop.run(context.stream(drawn, functools.partial(encode_prompt, context, config.max_tokens), list), self.step, context.quarantine_all)
         context.keep_weights(stage_dir)
         loop.close(
             {"kind": config.kind, "mixture": config.mixture, "reward_failures": dict(self.ledger.failures), "tracebacks": self.ledger.tracebacks}
         )
         for parameter in model.parameters():
             parameter.requires_grad_(True)
+        freeze_base(model)
 
     def step(self, rows: list, step: int) -> dict[str, float]:
         """Gradients of one step on the model, and its metrics."""
-        config = self.config
-        rollouts, drawn = self._collect(rows, step)
-        advantages = self.advantage(rollouts.rewards)
-        groups = (advantages != 0).any(1).nonzero()[:, 0].tolist()
-        if config.dynamic_sampling == "refill":
-            groups = groups[: config.batch_size]
-        mask = rollouts.mask & ~rollouts.truncated[:, None] if config.mask_truncated else rollouts.mask
+        parts = self._collect(rows, step)
         start = time.perf_counter()
-        update = self._update(rollouts, advantages, mask, groups) if groups else {"loss": 0.0}
-        metrics = self._metrics(rollouts, advantages, drawn) | update
-        metrics["update_tokens_per_s"] = len(groups) * config.num_generations * rollouts.ids.shape[1] / max(1e-9, time.perf_counter() - start)
-        if step % SHOWN_EVERY == 0:
-            self._show(rollouts, advantages, step)
+        update = self._update(parts)
+        seconds = time.perf_counter() - start
+        metrics = self.context.mean_of(self._metrics(parts) | {"update_tokens_per_s": sum(p.tokens(True) for p in parts) / max(1e-9, seconds)})
+        metrics["tokens"] *= self.context.world_size
+        if self.log is not None and step % SHOWN_EVERY == 0:
+            self.log.add(parts[0], self.context.model, self.context.processor.tokenizer, self.objective, step + 1)
+        return metrics | update
+
+    def _collect(self, rows: list, step: int) -> list[Part]:
+        """Rollouts of the step's prompts; under `refill` round after round, until enough groups have something to tell."""
+        config, context = self.config, self.context
+        how = Sampling(
+            config.num_generations, config.temperature, config.max_new_tokens, config.shuffled_frames, config.top_p, config.top_k,
+            config.rollout_tokens,
+        )  # fmt: skip
+        wanted = config.batch_size // context.world_size
+        size = wanted if config.dynamic_sampling == "refill" else len(rows)
+        parts: list[Part] = []
+        for first in range(0, len(rows), size):
+            seed = (hash_seed(context.recipe.seed, config.name), context.rank, step, first)
+            with context.autocast():
+                rollouts = roll_out(context.model, context.processor, rows[first : first + size], how, self.terms, self.ledger, seed)
+            part = self._judge(rollouts)
+            still = wanted - sum(len(p.groups) for p in parts)
+            parts.append(Part(rollouts, part.advantages, part.mask, part.groups[:still]))
+            if len(part.groups) >= still:
+                break
+        return parts
+
+    def _judge(self, rollouts: Rollouts) -> Part:
+        """Advantages, filters, and the groups that they leave something to learn from."""
+        lengths = rollouts.mask.sum(1).view(rollouts.rewards.shape)
+        advantages = self.rule(rollouts.rewards)
+        for keep in self.filters:
+            advantages = keep(advantages, rollouts.rewards, lengths)
+        mask = rollouts.mask & ~rollouts.truncated[:, None] if self.config.mask_truncated else rollouts.mask
+        return Part(rollouts, advantages, mask, (advantages != 0).any(1).nonzero()[:, 0].tolist())
+
+    def _update(self, parts: list[Part]) -> dict[str, float]:
+        """`updates` passes over the groups that have something to tell; all but the last also step. Every process takes part, or none does."""
+        config, context, dropping = self.config, self.context, self.config.dynamic_sampling != "none"
+        learned = sum(len(p.groups) for p in parts)
+        groups = learned if dropping else sum(len(p.advantages) for p in parts)
+        tokens = sum(p.tokens(dropping) for p in parts)
+        everywhere = context.total(torch.tensor([learned, groups, tokens], dtype=torch.float64, device=context.accelerator.device)).tolist()
+        if not everywhere[0]:
+            return {"loss": 0.0}
+        scale = {
+            "groups": everywhere[1], "num_sequences": everywhere[1] * config.num_generations, "denominator": everywhere[2],
+            "max_completion_length": config.max_new_tokens,
+        }  # fmt: skip
+        chunks, old = cut(parts, config.micro_tokens), None
+        for update in range(config.updates):
+            metrics, logps = accumulate(context.model, chunks, self.objective, scale, old)
+            context.sum_gradients(context.model)
+            metrics["loss"] = float(context.total(torch.tensor(metrics["loss"], device=context.accelerator.device)))
+            if update + 1 < config.updates:
+                old = logps if update == 0 else old
+                self.loop.apply(metrics["loss"])
+                self.loop.optimizers.zero_grad()
+            if update == 0:
+                self._watch(metrics.get("drift", 0.0))
         return metrics
 
-    def _collect(self, rows: list, step: int) -> tuple[Rollouts, int]:
-        """Rollouts of the step's prompts; under `refill` only as many prompts as it takes."""
-        config = self.config
-        how = Sampling(config.num_generations, config.temperature, config.max_new_tokens, config.temporal)
-        seed = (hash_seed(self.context.recipe.seed, config.name), step)
-        if config.dynamic_sampling != "refill":
-            return roll_out(self.context.model, self.context.processor, rows, how, self.terms, self.ledger, seed), len(rows)
-        useful, tried = [], 0
-        for r in range(config.refill_rounds):
-            part = rows[r * config.batch_size : (r + 1) * config.batch_size]
-            rollouts = roll_out(self.context.model, self.context.processor, part, how, self.terms, self.ledger, (*seed, r))
-            tried += len(part)
-            useful += [row for row, group in zip(part, self.advantage(rollouts.rewards), strict=True) if bool((group != 0).any())]
-            if len(useful) >= config.batch_size:
-                break
-        return roll_out(self.context.model, self.context.processor, (useful or part)[: config.batch_size], how, self.terms, self.ledger, seed), tried
-
-    def _update(self, rollouts: Rollouts, advantages: Tensor, mask: Tensor, groups: list[int]) -> dict[str, float]:
-        """`updates` passes over the groups that have something to tell; all but the last also step."""
-        config, size = self.config, self.config.num_generations
-        whole = config.dynamic_sampling == "none"
-        scale = {
-            "denominator": float(mask.sum() if whole else mask.view(-1, size, mask.shape[1])[groups].sum()),
-            "num_sequences": len(mask) if whole else len(groups) * size,
-            "max_completion_length": config.max_new_tokens,
-        }
-        chunks = self._chunks(rollouts, groups)
-        old: dict[int, Tensor] = {}
-        for update in range(config.updates):
-            totals: dict[str, float] = {}
-            for i, chunk in enumerate(chunks):
-                logps = self._chunk(rollouts, advantages, mask, chunk, old.get(i), scale, totals)
-                if config.updates > 1 and update == 0:
-                    old[i] = logps
-            if update + 1 < config.updates:
-                self.loop.apply(totals["loss"])
-                self.loop.optimizers.zero_grad()
-        count = sum(len(chunk) for chunk in chunks)
-        return {k: v if k == "loss" else v / count for k, v in totals.items()}
-
-    def _chunks(self, rollouts: Rollouts, groups: list[int]) -> list[list[int]]:
-        """Groups cut so that a forward pass holds at most `micro_tokens`; follows from the recipe, never from free memory."""
-        tokens = rollouts.batch["input_ids"].shape[1] + self.config.num_generations * rollouts.ids.shape[1]
-        size = max(1, self.config.micro_tokens // tokens)
-        return [groups[i : i + size] for i in range(0, len(groups), size)]
-
-    def _chunk(self, rollouts, advantages, mask, groups, old, scale, totals) -> Tensor:
-        """Backward of one chunk; adds its metrics, weighted by its groups, to `totals`; returns its log-probabilities."""
-        config, model, size = self.config, self.context.model, self.config.num_generations
-        batch, rows = pick_groups(rollouts, groups, size)
-        batch = self.context.to_device(batch)
-        ids, active = rollouts.ids[rows], mask[rows].float()
-        logps, entropy, norms, hidden = completion_logps(model, batch, ids, config.temperature, size)
-        weights = self._weights(hidden, active, norms, size)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference = completion_logps(self.reference, batch, ids, config.temperature, size)[0]
-        loss, metrics = policy_loss(
-            logps, old, advantages[groups].flatten().to(logps.dtype), active, config.loss, weights=weights, epsilon_low=config.epsilon_low,
-            epsilon_high=config.epsilon_high, beta=config.beta, ref_logps=reference, **scale,
-        )  # fmt: skip
-        loss.backward()
-        drift = ((logps.detach() - rollouts.sampler_logps[rows]).abs() * active).sum() / active.sum().clamp(min=1)
-        values = {k: float(v) for k, v in metrics.items()} | {
-            "drift": float(drift),
-            "entropy": float((entropy * active).sum() / active.sum().clamp(min=1)),
-        }
-        if weights is not None:
-            values |= {"weight_mean": float(weights.sum() / active.sum().clamp(min=1)), "weight_max": float(weights.max())}
-        for key, value in values.items():
-            totals[key] = totals.get(key, 0.0) + value * len(groups)
-        totals["loss"] = totals.get("loss", 0.0) + float(loss.detach())
-        return logps.detach()
-
-    def _weights(self, hidden: Tensor, active: Tensor, norms: Tensor, size: int) -> Tensor | None:
-        """Token weights [N, R] group by group."""
-        config = self.config.token_weights
-        if config.mode == "none":
-            return None
-        parts = [
-            streaming_token_weights(
-                h, self.context.model.head, m, config.alpha, config.mode, renorm=config.renorm, temperature=self.config.temperature, log_normalizer=n
+    def _watch(self, drift: float) -> None:
+        if drift > DRIFT_LIMIT and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"stage {self.config.name!r}: the log-probabilities of sampler and trainer differ by {drift:.3f} in the mean (limit {DRIFT_LIMIT}): "
+                "rollouts are off-policy; check dtype and attention",
+                stacklevel=2,
             )
-            for h, m, n in zip(hidden.detach().split(size), active.split(size), norms.split(size), strict=True)
-        ]
-        return torch.cat(parts)
 
-    def _metrics(self, rollouts: Rollouts, advantages: Tensor, drawn: int) -> dict[str, float]:
-        lengths = rollouts.mask.sum(1).float()
-        tokens = float(lengths.sum())
+    def _metrics(self, parts: list[Part]) -> dict[str, float]:
+        """What the rollouts of a step say, over all rounds."""
+        all_of = [p.rollouts for p in parts]
+        lengths = torch.cat([r.mask.sum(1) for r in all_of]).float()
+        rewards, advantages = torch.cat([r.rewards for r in all_of]), torch.cat([p.advantages for p in parts])
+        tokens, generate, judge = float(lengths.sum()), sum(r.seconds["generate"] for r in all_of), sum(r.seconds["reward"] for r in all_of)
+        named = {name: [v for r in all_of for v in r.parts[name]] for name in all_of[0].parts}
         return {
             "tokens": tokens,
-            "reward": float(rollouts.rewards.mean()),
-            **{f"reward_{name}": sum(values) / len(values) for name, values in rollouts.parts.items()},
+            "reward": float(rewards.mean()),
+            "reward_std": float(rewards.std(1).mean()),
+            **{f"reward_{name}": sum(values) / len(values) for name, values in named.items()},
             "reward_failures": float(sum(self.ledger.failures.values())),
             "effective_ratio": effective_ratio(advantages),
-            "prompts_drawn": float(drawn),
+            "zero_variance_groups": float(zero_variance(rewards).sum()),
+            "prompts_drawn": float(len(rewards)),
             "completion_length": float(lengths.mean()),
-            "truncated": float(rollouts.truncated.float().mean()),
-            "generate_tokens_per_s": tokens / max(1e-9, rollouts.seconds["generate"]),
-            "reward_s": rollouts.seconds["reward"],
+            "truncated": float(torch.cat([r.truncated for r in all_of]).float().mean()),
+            "generate_tokens_per_s": tokens / max(1e-9, generate),
+            "reward_tokens_per_s": tokens / max(1e-9, judge),
             "peak_memory_mb": _peak_memory_mb(),
         }
-
-    def _show(self, rollouts: Rollouts, advantages: Tensor, step: int) -> None:
-        """Keep the group with the widest rewards, token by token with its weights, for the report's heat map."""
-        size = self.config.num_generations
-        group = int((rollouts.rewards.amax(1) - rollouts.rewards.amin(1)).argmax())
-        batch, rows = pick_groups(rollouts, [group], size)
-        with torch.no_grad():
-            _, _, norms, hidden = completion_logps(
-                self.context.model, self.context.to_device(batch), rollouts.ids[rows], self.config.temperature, size
-            )
-            weights = self._weights(hidden, rollouts.mask[rows].float(), norms, size)
-        tokenizer = self.context.processor.tokenizer
-        entries = []
-        for i, row in enumerate(rows.tolist()):
-            count = int(rollouts.mask[row].sum())
-            entries.append({
-                "tokens": [tokenizer.decode([t]) for t in rollouts.ids[row][:count].tolist()],
-                "weights": [1.0] * count if weights is None else [round(w, 4) for w in weights[i][:count].tolist()],
-                "reward": float(rollouts.rewards[group, i]), "advantage": round(float(advantages[group, i]), 4),
-            })  # fmt: skip
-        record = rollouts.records[group]
-        row = {
-            "step": step + 1,
-            "id": record.id,
-            "question": record.question,
-            "options": record.options,
-            "answer": record.answer,
-            "rollouts": entries,
-        }
-        with self.shown.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
 
 
 def encode_prompt(context: StageContext, max_tokens: int, sample: Any) -> tuple[Any, Any]:

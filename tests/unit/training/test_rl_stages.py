@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from configs.load import load_recipe
 from training import run as runs
+from training.stages.tw_grpo import TWGRPOStage
 
 SIZES = {
     "model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
@@ -28,9 +29,10 @@ RECIPE = {
 }  # fmt: skip
 LOGGED = (
     "reward", "reward_chatter", "reward_format", "effective_ratio", "entropy", "clip_high", "completion_length", "truncated", "weight_mean", "drift",
-    "generate_tokens_per_s", "update_tokens_per_s", "peak_memory_mb", "grad_norm",
+    "generate_tokens_per_s", "reward_tokens_per_s", "update_tokens_per_s", "peak_memory_mb", "grad_norm", "weight_std", "weight_max", "clip_low",
+    "zero_variance_groups", "prompts_drawn", "reward_failures", "reward_std",
 )  # fmt: skip
-TIMED = ("tokens_per_s", "generate_tokens_per_s", "update_tokens_per_s", "reward_s", "peak_memory_mb")
+TIMED = ("tokens_per_s", "generate_tokens_per_s", "update_tokens_per_s", "reward_tokens_per_s", "peak_memory_mb")
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +84,66 @@ def test_every_step_logs_what_it_promises_and_the_weights_move(start):
         assert len(rollout["tokens"]) == len(rollout["weights"])
 
 
-def test_a_cut_run_continues_to_the_bit(start, monkeypatch):
-    from training.stages.tw_grpo import TWGRPOStage
+class CutError(Exception):
+    pass
 
-    whole = start("name=whole")
+
+def cut_at(step):
+    """A run that ends with an exception when it comes to this step (from 0)."""
     original = TWGRPOStage.step
 
-    class CutError(Exception):
-        pass
-
-    def cut(self, batch, step):
-        if step == 3:
+    def cut(self, batch, number):
+        if number == step:
             raise CutError
-        return original(self, batch, step)
+        return original(self, batch, number)
 
+    return cut
+
+
+PLAIN, BUSY = (), ("stages.rl.beta=0.05", "stages.rl.updates=2", "stages.rl.dynamic_sampling=refill", "stages.rl.micro_tokens=8")
+
+
+@pytest.mark.parametrize(("step", "overrides"), [(0, PLAIN), (1, PLAIN), (2, PLAIN), (3, PLAIN), (3, BUSY)])
+def test_a_run_cut_at_any_step_continues_to_the_bit(start, monkeypatch, step, overrides):
+    whole = start("name=whole", *overrides)
     with monkeypatch.context() as patch:
-        patch.setattr(TWGRPOStage, "step", cut)
+        patch.setattr(TWGRPOStage, "step", cut_at(step))
         with pytest.raises(CutError):
-            start("name=cut")
-    cut_run = start("name=cut")
+            start("name=cut", *overrides)
+    cut_run = start("name=cut", *overrides)
     a, b = (load_file(f / "stages/0-rl/checkpoint/model.safetensors") for f in (whole, cut_run))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert untimed(whole) == untimed(cut_run)
+    shown = [(f / "stages/0-rl/rollouts.jsonl").read_text() for f in (whole, cut_run)]
+    assert shown[0] == shown[1]
+
+
+def test_time_outs_and_failures_survive_a_resume(start, monkeypatch):
+    """When the machine is quick again, a reward that had timed out still counts as it did."""
+    from configs.registry import REWARDS
+
+    machine = {"slow": True}
+
+    def moody(rollout):
+        kind = len(rollout.completion) % 3
+        while machine["slow"] and kind == 0:  # pure Python, and never ends
+            pass
+        return 1 / (kind - 1) if kind < 2 else 0.5
+
+    monkeypatch.setitem(REWARDS._objects, "moody", moody)
+    overrides = ("stages.rl.rewards=[{name: moody}, {name: chatter}]", "stages.rl.reward_seconds=0.02")
+    whole = start("name=whole", *overrides)
+    with monkeypatch.context() as patch:
+        patch.setattr(TWGRPOStage, "step", cut_at(3))
+        with pytest.raises(CutError):
+            start("name=cut", *overrides)
+    machine["slow"] = False
+    folder = start("name=cut", *overrides)
+    assert untimed(whole)[:3] == untimed(folder)[:3]  # the third step ran twice
+    assert rows(folder)[2]["reward_failures"] > rows(folder)[1]["reward_failures"] > 0
+    failures = json.loads((whole / "stages/0-rl/done.json").read_text())["reward_failures"]
+    assert failures["moody: timeout"] and failures["moody: ZeroDivisionError"]
+    assert rows(whole)[-1]["reward_failures"] == sum(failures.values())
 
 
 @pytest.mark.parametrize(
@@ -111,7 +151,10 @@ def test_a_cut_run_continues_to_the_bit(start, monkeypatch):
     [
         "stages.rl.loss=grpo", "stages.rl.beta=0.05", "stages.rl.updates=2", "stages.rl.dynamic_sampling=drop", "stages.rl.dynamic_sampling=refill",
         "stages.rl.mask_truncated=true", "stages.rl.micro_tokens=8", "stages.rl.token_weights.mode=official", "stages.rl.token_weights.mode=none",
-        "stages.rl.advantage={name: virtual_reward}",
+        "stages.rl.advantage={name: virtual_reward}", "stages.rl.loss=bnpo", "stages.rl.loss=cispo", "stages.rl.top_p=0.9",
+        "stages.rl.rollout_tokens=64",
+        "stages.rl.filters=[{name: three_sigma}]", "stages.rl.token_weights={mode: masked, renorm: true}", "stages.rl.loss_options={delta: 2.0}",
+        "model.freeze=[image.encoder]",
     ],
 )  # fmt: skip
 def test_the_family_runs(start, override):
@@ -121,8 +164,10 @@ def test_the_family_runs(start, override):
         assert rows(folder)[1]["kl"] > 0
 
 
-def test_micro_batches_give_the_same_step(start):
-    one, many = start("name=one", "stages.rl.steps=1"), start("name=many", "stages.rl.steps=1", "stages.rl.micro_tokens=8")
+@pytest.mark.parametrize("loss", ["tw_grpo", "grpo", "dr_grpo"])
+def test_micro_batches_give_the_same_step(start, loss):
+    only = ("stages.rl.steps=1", f"stages.rl.loss={loss}")
+    one, many = start("name=one", *only), start("name=many", *only, "stages.rl.micro_tokens=8")
     assert rows(one)[0]["grad_norm"] == pytest.approx(rows(many)[0]["grad_norm"], rel=1e-4)
     assert rows(one)[0]["loss"] == pytest.approx(rows(many)[0]["loss"], abs=1e-5)
 
@@ -130,3 +175,54 @@ def test_micro_batches_give_the_same_step(start):
 def test_an_unknown_reward_ends_the_run_before_it_starts(start):
     with pytest.raises(ValueError, match="unknown reward 'anser'; did you mean 'answer'"):
         start("stages.rl.rewards=[{name: anser}]")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.rl.loss=gspoo", "unknown loss 'gspoo'; did you mean 'gspo'"),
+        ("stages.rl.token_weights.mode=jds", "unknown token-weight rule 'jds'; did you mean 'jsd'"),
+        ("stages.rl.advantage={name: group, sclae: none}", "'group' has no option 'sclae' .options: scale, eps."),
+        ("stages.rl.filters=[{name: three_sigma, rules: official}]", "'three_sigma' has no option 'rules' .options: rule."),
+        ("stages.rl.rewards=[{name: overlong_penalty, limit: 9}]", "'overlong_penalty' needs the option 'buffer'"),
+        ("stages.rl.rewards=[{name: temporal}]", "set shuffled_frames"),
+        ("stages.rl.loss_options={delt: 2}", "unknown key in loss_options: 'delt'"),
+        ("stages.rl.engine=http", "reinforcement through engine 'http' is refused"),
+    ],
+)
+def test_wrong_names_and_options_end_the_run_before_it_starts(start, tmp_path, override, message):
+    with pytest.raises(ValueError, match=message):
+        start(override)
+    assert not (tmp_path / "speck").exists()
+
+
+def test_the_base_is_a_reference_only_below_adapters(start):
+    with pytest.raises(ValueError, match="this model has none: set model"):
+        start("stages.rl.beta=0.1", "stages.rl.reference=base")
+
+
+@pytest.mark.parametrize("reference", ["start", "base"])
+def test_adapters_learn_and_the_base_below_them_stays(start, reference):
+    lora = "model.lora={rank: 2, targets: [q_proj, v_proj], parts: [llm]}"
+    folder = start("stages.rl.steps=3", lora, "stages.rl.beta=0.1", f"stages.rl.reference={reference}")
+    kl = [row["kl"] for row in rows(folder)]
+    assert kl[0] == pytest.approx(0.0, abs=1e-9) and kl[2] > 0
+    weights = load_file(folder / "stages/0-rl/checkpoint/model.safetensors")
+    assert any("lora_B" in name and value.abs().max() > 0 for name, value in weights.items())
+
+
+def test_a_wide_drift_is_said_once(start, monkeypatch):
+    from training import rollout
+
+    original = rollout._draw
+
+    def lying(*args, **options):
+        drawn = original(*args, **options)
+        drawn.logps -= 0.5
+        return drawn
+
+    monkeypatch.setattr(rollout, "_draw", lying)
+    with pytest.warns(UserWarning, match="differ by 0.4") as said:
+        folder = start("stages.rl.steps=2")
+    assert len([w for w in said if "off-policy" in str(w.message)]) == 1
+    assert rows(folder)[0]["drift"] == pytest.approx(0.5, abs=0.01)
