@@ -118,6 +118,9 @@ STRATEGIES = Registry(
         "majority_same_tokens": "reasoning.strategies.majority_same_tokens:MajoritySameTokens",
         "weighted_majority": "reasoning.strategies.weighted_majority:WeightedMajority",
         "best_of_n": "reasoning.strategies.best_of_n:BestOfN",
+        "guided_greedy": "reasoning.strategies.guided_greedy:GuidedGreedy",
+        "beam": "reasoning.strategies.beam:Beam",
+        "dvts": "reasoning.strategies.dvts:DVTS",
     },
 )
 SCORERS = Registry(
@@ -129,5 +132,11 @@ SCORERS = Registry(
         "oracle": "reasoning.scorers.oracle:OracleScorer",
         "random": "reasoning.scorers.chance:ChanceScorer",
         "shortest": "reasoning.scorers.shortest:ShortestScorer",
+    },
+)
+BENCHES = Registry(
+    "bench",
+    {
+        "rollout": "bench.rollout:rollout",
     },
 )

@@ -297,7 +297,7 @@ class Choice:
         """Log-probabilities with -inf for what top-k and top-p leave out: the k likeliest tokens; of these the likeliest whose sum reaches p."""
         if self.top_k is None and self.top_p == 1:
             return logps
-        ordered, tokens = logps.sort(-1, descending=True, stable=True)
+        ordered, tokens = logps.sort(dim=-1, descending=True, stable=True)
         if self.top_k is not None:
             ordered[:, self.top_k :] = -torch.inf
         if self.top_p < 1:

@@ -1,0 +1,60 @@
+"""The command line of the benches: `python -m bench NAME [--json] [--quick]`, `python -m bench list`, `python -m bench all`."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="`list` shows them, `all` runs them")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one result a line")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="tiny sizes: does it run?")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="timed runs of each side")] = 7,
+    warmup: Annotated[int, typer.Option(min=1, help="runs of each side before the clock counts")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: as torch chooses)")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one)")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks of user errors too")] = False,
+) -> None:
+    """Speed and memory as ratios against a named peer, both sides measured by turns in one run."""
+    from configs.registry import BENCHES
+
+    wanted = BENCHES.names() if names in (["list"], ["all"]) else names
+    functions = {name: BENCHES.get(name) for name in wanted}
+    if names == ["list"]:
+        for name, function in functions.items():
+            print(f"{name:12} {(function.__doc__ or '').strip().splitlines()[0]}")
+        return
+    import torch
+
+    from bench.harness import Setting, describe, measure
+
+    if threads:
+        torch.set_num_threads(threads)
+    setting = Setting(quick, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
+    for name, function in functions.items():
+        result = measure(name, function(setting), setting, repeats=2 if quick else repeats, warmup=1 if quick else warmup)
+        print(json.dumps(result) if as_json else describe(result), flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(given, standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except ValueError as error:  # a user's mistake, or two sides that differ; everything else keeps its traceback
+        if "--debug" in given:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
