@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.benchmarks.base import natural
+from eval.prm_report import section as prm_section
 from eval.report_charts import curve
 from eval.results import measure, measure_order, read_results, write_atomic
 
@@ -184,6 +185,7 @@ def recipe(facts: Facts) -> dict[str, Any] | None:
 SECTIONS = [
     Section("scores", "Scores", scores),
     Section("breakdown", "Where it is right", breakdown),
+    Section("prm", "Process reward model", prm_section),
     Section("samples", "Samples", samples),
     Section("learning", "Learning", learning),
     Section("phases", "Time", phases),
