@@ -1,4 +1,4 @@
-"""The command line of evaluation: `python -m eval run | score | replay | list | report | compare | leaderboard`."""
+"""The command line of evaluation: `python -m eval run | score | replay | list | report | compare | study | leaderboard`."""
 
 import json
 import sys
@@ -32,7 +32,8 @@ def run_command(
     strategy: Annotated[str, typer.Option(help="greedy, sample, … (options as key=value behind the command)")] = "greedy",
     options: Annotated[list[str] | None, typer.Argument(metavar="[key=value]…", help="options of the strategy, e.g. temperature=1.0 n=16")] = None,
     control: Annotated[list[str] | None, typer.Option(help="e.g. shuffled_media:10; repeatable")] = None,
-    ablate_media: Annotated[bool, typer.Option("--ablate-media", help="the same as --control blank_media: gain and leakage")] = False,
+    ablate_media: Annotated[bool, typer.Option("--ablate-media", help="MMStar's gain and leakage: without media too")] = False,
+    text_model: Annotated[Path | None, typer.Option(help="with --ablate-media: a checkpoint that never saw media, the floor of leakage")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 200,
     instruction: Annotated[str, typer.Option(help="a line at the end of every prompt")] = "",
@@ -43,12 +44,13 @@ def run_command(
     """Evaluate a model on a benchmark, with controls; results, per-item rows and report are written. Killed, it goes on where it stopped."""
     from eval.run_cli import run_benchmark
 
-    names = control if control else ["blank_media", "shuffled_media", "always_first", "commonest_answer"]
-    if ablate_media and "blank_media" not in names:
+    names = control if control else ["blank_media", "shuffled_media", "shuffled_options", "always_first"]
+    if (ablate_media or text_model) and "blank_media" not in names:
         names = ["blank_media", *names]
     row, where = run_benchmark(
         model, benchmark, level=level, families=family, n=n, seed=seed, data=data, protocol=protocol, strategy=strategy,
         options=options or [], controls=names, batch_size=batch_size, max_new_tokens=max_new_tokens, instruction=instruction, stage=stage, out=out,
+        text_model=text_model,
     )  # fmt: skip
     if as_json:
         print(json.dumps(row, indent=1, ensure_ascii=False))
@@ -93,6 +95,17 @@ def report_command(run: Annotated[Path, typer.Argument(help="a run directory")])
     print(write_report(run))
 
 
+@app.command("prm")
+def prm_command(
+    run: Annotated[Path, typer.Argument(help="a run directory, or the folder of its prm stage")],
+    as_json: JsonFlag = False,
+) -> None:
+    """How good a run's process reward model is on held-out solutions: AUROC, F1, first error, calibration; prm_metrics.json and reliability.png."""
+    from eval.prm_report import show_prm
+
+    show_prm(run, as_json)
+
+
 @app.command("compare")
 def compare_command(
     a: Annotated[Path, typer.Argument(help="a run directory")],
@@ -111,6 +124,19 @@ def compare_command(
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         show(found)
+
+
+@app.command("study")
+def study_command(
+    recipe: Annotated[Path, typer.Argument(help="a recipe with a study: section")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]…", help="e.g. study.seeds=[0] data.root=/data")] = None,
+    runs: Annotated[Path, typer.Option(help="where its runs go, below a folder of the recipe's name")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=1, help="runs at a time")] = 1,
+) -> None:
+    """Train the arms of a study at all of its seeds, and write the table. Killed, it goes on where it stopped."""
+    from eval.study import run_study
+
+    print((run_study(recipe, runs, overrides or [], jobs) / "study.md").read_text())
 
 
 @app.command("leaderboard")

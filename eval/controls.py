@@ -6,6 +6,7 @@ A control is named in a recipe as `name` or `name:argument`:
     shuffled_media[:k]   the media of another item, never of the same group; mean over k shuffles      through the model
     shuffled_options     options in another order: does it choose the same text?   through the model
     always_first, always_option:B, longest_option, random_option                   no model; over the items that have options
+    always_option        the best of all fixed letters                             no model
     commonest_answer     the likeliest gold answer of each question template, the best that a blind guesser could know        no model
 """
 
@@ -24,6 +25,7 @@ from models.media import Media
 
 MEDIA_CONTROLS = ("blank_media", "shuffled_media", "shuffled_options")
 ANSWER_CONTROLS = ("always_first", "always_option", "longest_option", "random_option", "commonest_answer")
+FREE_CONTROLS = ("always_option", "longest_option", "random_option", "commonest_answer")  # cost nothing: they stand beside every score
 WRAPPERS = ("{}", "({})", "The answer is {}.", "Answer: {}", "**{}**")  # ways in which a model may dress a right answer
 GREY, BLACK = 128, 0
 
@@ -45,9 +47,9 @@ def parse_control(text: str) -> Control:
     name, _, argument = text.partition(":")
     if name not in (*MEDIA_CONTROLS, *ANSWER_CONTROLS):
         raise ValueError(f"unknown control {name!r} (known: {', '.join((*MEDIA_CONTROLS, *ANSWER_CONTROLS))})")
-    wanted = {"shuffled_media": r"(?:[1-9]\d?)?", "always_option": r"[A-Z]"}.get(name, r"")
+    wanted = {"shuffled_media": r"(?:[1-9]\d?)?", "always_option": r"[A-Z]?"}.get(name, r"")
     if not re.fullmatch(wanted, argument):
-        takes = {"always_option": "an option letter", "shuffled_media": "a number of shuffles, 1 to 99, or nothing"}.get(name, "nothing")
+        takes = {"always_option": "an option letter or nothing", "shuffled_media": "a number of shuffles, 1 to 99, or nothing"}.get(name, "nothing")
         raise ValueError(f"control {text!r}: {name} takes {takes} behind a colon")
     return Control(name, argument)
 
@@ -121,6 +123,8 @@ def answer_control(benchmark: Benchmark, records: Sequence[Record], control: Con
     if control.name == "random_option":
         shares = [_random_share(r) for r in records if r.options]
         return {"n": len(shares), "score": sum(shares) / len(shares)} if shares else None
+    if control == Control("always_option"):
+        return _best_letter(benchmark, records, protocol)
     if control.name == "commonest_answer":
         answers = _commonest(benchmark, records, protocol)
     else:
@@ -142,6 +146,25 @@ def wrapper_sensitivity(benchmark: Benchmark, records: Sequence[Record], protoco
         graded = [benchmark.judge(r, text, protocol) for r, text in zip(records, dressed, strict=True)]
         scores[wrapper.format("X")] = benchmark.summarise(records, graded, protocol).score
     return {"spread": max(scores.values()) - min(scores.values()), "scores": scores}
+
+
+def chance(benchmark: Benchmark, records: Sequence[Record], protocol: str) -> list[float]:
+    """For each record what a guesser gets who knows nothing: a uniform guess among options, elsewhere 1 where the commonest answer of the other
+    questions of its kind is right and 0 where it is not."""
+    common = _commonest(benchmark, records, protocol)
+    hit = lambda r: r.id in common and benchmark.judge(r, benchmark.wrap(r, common[r.id], protocol), protocol).correct  # noqa: E731
+    return [_random_share(r) if r.options else float(hit(r)) for r in records]
+
+
+def _best_letter(benchmark: Benchmark, records: Sequence[Record], protocol: str) -> dict[str, Any] | None:
+    """Every letter that an option has, each always answered; the best one's score."""
+    most = max((len(r.options or []) for r in records), default=0)
+    found = {letter: answer_control(benchmark, records, Control("always_option", letter), protocol) for letter in LETTERS[:most]}
+    scores = {letter: result["score"] for letter, result in found.items() if result}
+    if not scores:
+        return None
+    letter = max(scores, key=lambda x: (scores[x], -ord(x)))
+    return {"n": next(r["n"] for r in found.values() if r), "score": scores[letter], "letter": letter, "scores": scores}
 
 
 def _pick(control: Control, options: Sequence[str]) -> str:

@@ -43,12 +43,14 @@ class MediaStore:
 
 @dataclasses.dataclass
 class Pass:
-    """One way of asking all items: which record and which media stand in for each, and the log of its rows."""
+    """One way of asking all items: which record and which media stand in for each, the log of its rows, and who answers where it is somebody
+    else than in the other passes."""
 
     name: str
     log: ItemLog
     record: Callable[[Record], Record]
     media: Callable[[Record], list[Media] | None]
+    answerer: Answerer | None = None
 
 
 def run_passes(
@@ -60,7 +62,7 @@ def run_passes(
         for turn in passes:
             if all(r.id in turn.log.rows for r in batch):
                 continue
-            rows = _ask(benchmark, protocol, batch, turn, answerer, instruction)
+            rows = _ask(benchmark, protocol, batch, turn, turn.answerer or answerer, instruction)
             fresh = [row for row in rows if row["id"] not in turn.log.rows]
             turn.log.append(fresh)
             if turn is passes[0]:

@@ -15,20 +15,10 @@ from typing import Any
 from configs import registry
 from data.record import Record, read_jsonl, write_jsonl
 from eval.answering import Answerer, build_answerer
-from eval.benchmarks.base import Benchmark, Graded, Wanted, gold_sha256
-from eval.controls import (
-    Control,
-    answer_control,
-    blank,
-    donors,
-    option_consistency,
-    parse_control,
-    shuffle_options,
-    wrapper_sensitivity,
-)  # fmt: skip
-from eval.item_log import ItemLog
-from eval.metrics import accuracy, interval
-from eval.passes import BAD_MEDIA, MediaStore, Pass, graded_of, run_passes
+from eval.benchmarks.base import Benchmark, Wanted, gold_sha256
+from eval.controls import parse_control
+from eval.judging import judge_controls, plan_passes, score_rows
+from eval.passes import MediaStore, run_passes
 from eval.provenance import commit, model_fingerprint, prompt_sha256
 from eval.results import check_row
 
@@ -54,21 +44,23 @@ def evaluate(
     instruction: str = "",
     media: dict[str, Any] | None = None,
     answerer: Answerer | None = None,
+    text_only: Answerer | None = None,
+    store: MediaStore | None = None,
     on_bad: Callable[[Record, str], None] = lambda record, reason: None,
 ) -> dict[str, Any]:
     """One row of results. `out_dir` takes the per-item files; paths in the row are relative to `root` (default: `out_dir`), which also takes the
     items. `media`: decoding budgets (default: the processor's). Killed and called again it asks only what is missing and returns the same row,
-    `wall_s` apart. An `answerer` stands in for `model`, `processor` and `strategy`."""
+    `wall_s` apart. An `answerer` stands in for `model`, `processor` and `strategy`; `text_only` is the language model against which leakage is
+    measured. A `store` of media that are decoded already may be shared by several strategies over the same items."""
     start = time.perf_counter()
     root = Path(root or out_dir)
     bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     protocol = bench.check_protocol(protocol)
     wanted_controls = [parse_control(text) for text in controls]
     name = full_name(bench)
-    line = {"name": strategy} if isinstance(strategy, str) else strategy
     answerer = answerer or build_answerer(
-        line, model, processor, max_new_tokens=max_new_tokens, seed=seed, run_dir=root, fingerprint=model_fingerprint(model),
-        samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
+        {"name": strategy} if isinstance(strategy, str) else strategy, model, processor, max_new_tokens=max_new_tokens, seed=seed,
+        run_dir=root, fingerprint=model_fingerprint(model), samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
     )  # fmt: skip
     budget = dict(media if media is not None else getattr(processor, "media", None) or {})
     records = load_items(bench, root, level, n, seed)
@@ -76,17 +68,16 @@ def evaluate(
     prompts = prompt_sha256(answerer.chat(bench.prompt(r, protocol, instruction)) for r in records)
     facts = {
         "protocol": protocol, "extractor": bench.extractor, "prompt_sha256": prompts, "gold_sha256": gold_sha256(records),
-        "decoding": answerer.settings, "media_budget": budget,
+        "decoding": answerer.settings, "media_budget": budget, "families": bench.options.get("families"),
     }  # fmt: skip
     key = hashlib.sha256(json.dumps([facts, model_fingerprint(model), batch_size, seed, name, level], sort_keys=True).encode()).hexdigest()
-    passes = plan_passes(records, wanted_controls, MediaStore(budget), Path(out_dir), stem, key, seed)
+    passes = plan_passes(records, wanted_controls, store or MediaStore(budget), Path(out_dir) / stem, key, seed, text_only)
     run_passes(bench, protocol, records, passes, answerer, batch_size, instruction, on_bad)
     rows = {p.name: p.log.finish([r.id for r in records]) for p in passes}
     held = judge_controls(bench, records, wanted_controls, rows, protocol, seed)
     row = {
         "stage": stage, "benchmark": name, "modality": bench.modality, "level": level,
         **{k: answerer.settings[k] for k in ("strategy", "scorer", "samples", "temperature")}, "seed": seed,
-        "families": bench.options.get("families"),
         **score_rows(bench, records, rows["sighted"], protocol),
         "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held, "effective_ratio": None, **facts,
         "per_item": relative(passes[0].log.path, root), "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
@@ -105,13 +96,14 @@ def run_evaluations(model: Any, processor: Any, recipe: Any, wanted: Sequence[An
     for line in wanted:
         path = find_path(line.path, recipe.data.root)
         bench = open_benchmark(line.benchmark, path, line.families, line.options)
+        store = MediaStore(recipe.data.media.model_dump())
         for strategy in line.strategies:
             rows.append(
                 evaluate(
                     model, processor, bench, stage=stage, level=line.level, n=line.n, seed=line.seed, protocol=line.protocol, strategy=strategy,
                     max_new_tokens=line.max_new_tokens, batch_size=line.batch_size, controls=line.controls, root=run_dir,
                     out_dir=stage_folder(recipe, stage, run_dir) / "eval", instruction=recipe.protocol.instruction,
-                    media=recipe.data.media.model_dump(), on_bad=lambda r, why: quarantine.add(r.id, r.media[0].path if r.media else "", why, ""),
+                    media=store.settings, store=store, on_bad=lambda r, why: quarantine.add(r.id, r.media[0].path if r.media else "", why, ""),
                 )
             )  # fmt: skip
             print(describe(rows[-1]), flush=True)
@@ -125,7 +117,9 @@ def describe(row: dict[str, Any]) -> str:
     level = "" if row["level"] is None else f" L{row['level']}"
     search = "" if row["strategy"] == "greedy" else f" {row['strategy']}"
     score = f"{100 * row['score']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{row['stage']}  {row['benchmark']}{level}{search}  {score}  n {row['n']}  {controls}"
+    held = row.get("control_details", {}).get("ablation")
+    ablated = f"  gain {100 * held['gain']:+.1f}  leakage {100 * held['leakage']:.1f} over {held['against']}" if held else ""
+    return f"{row['stage']}  {row['benchmark']}{level}{search}  {score}  n {row['n']}  {controls}{ablated}"
 
 
 def open_benchmark(name: str, path: Path | None = None, families: list[str] | None = None, options: dict[str, Any] | None = None) -> Benchmark:
@@ -208,71 +202,5 @@ def kept_records(path: Path) -> dict[str, Record]:
     return {r.id: r for r in found}
 
 
-def plan_passes(
-    records: Sequence[Record], controls: Sequence[Control], store: MediaStore, out_dir: Path, stem: str, key: str, seed: int
-) -> list[Pass]:
-    """The sighted pass first, then one per control that goes through the model (one per shuffle)."""
-    same: Callable[[Record], Record] = lambda r: r  # noqa: E731
-    passes = [Pass("sighted", ItemLog(out_dir / f"{stem}.jsonl", key), same, store.get)]
-    by_id = {r.id: r for r in records}
-    for control in controls:
-        if control.name == "blank_media":
-            passes.append(Pass("blank_media", ItemLog(out_dir / f"{stem}.blank_media.jsonl", key), same, lambda r: [blank(m) for m in store.get(r)]))
-        elif control.name == "shuffled_media":
-            for k in range(int(control.argument or 1)):
-                lent = donors(records, seed + 7919 * k)
-                take = lambda r, lent=lent: store.get(by_id[lent[r.id]]) if r.id in lent else None  # noqa: E731
-                passes.append(Pass(f"shuffled_media:{k}", ItemLog(out_dir / f"{stem}.shuffled_media-{k}.jsonl", key), same, take))
-        elif control.name == "shuffled_options":
-            log = ItemLog(out_dir / f"{stem}.shuffled_options.jsonl", key)
-            passes.append(Pass("shuffled_options", log, lambda r: shuffle_options(r, seed), store.get))
-    return passes
-
-
-def score_rows(bench: Benchmark, records: Sequence[Record], rows: Sequence[dict[str, Any]], protocol: str) -> dict[str, Any]:
-    """n, score, interval, breakdown, reasons and token counts of one pass."""
-    graded: list[Graded] = [graded_of(row) for row in rows]
-    summary = bench.summarise(records, graded, protocol)
-    counted = [row for row in rows if row["counted"]]
-    low, high = interval([float(r["correct"]) for r in counted], [r["group"] for r in counted])
-    reasons: dict[str, int] = {}
-    for row in rows:
-        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    stepped = [r["process_accuracy"] for r in counted if r["steps"]]
-    return {
-        "n": summary.n, "score": summary.score, "ci95": [round(min(low, summary.score), 6), round(max(high, summary.score), 6)],
-        "correct": summary.correct, "partial": _mean([r["partial"] for r in counted]), "breakdown": summary.breakdown,
-        "reasons": dict(sorted(reasons.items())), "bad_media": reasons.get(BAD_MEDIA, 0), "process_accuracy": _mean(stepped) if stepped else None,
-        "tokens": {k: round(_mean([r["tokens"][k] for r in rows]), 3) for k in ("sequential", "total", "scorer_total")},
-        "unfinished": sum(not r["finished"] for r in rows),
-    }  # fmt: skip
-
-
-def judge_controls(
-    bench: Benchmark, records: Sequence[Record], controls: Sequence[Control], rows: dict[str, list[dict[str, Any]]], protocol: str, seed: int
-) -> dict[str, dict[str, Any]]:
-    """name -> details, `score` among them where the control applies; `answer_wrapper` always stands beside them. rows: by name of the pass."""
-    held: dict[str, dict[str, Any]] = {}
-    for control in controls:
-        if not control.through_model:
-            name = f"{control.name}_{control.argument}" if control.argument else control.name
-            held[name] = answer_control(bench, records, control, protocol) or {"n": 0, "note": "applies to no item: none has options"}
-            continue
-        turns = [name for name in rows if name.split(":")[0] == control.name]
-        scored = [score_rows(bench, records, rows[name], protocol) for name in turns]
-        scores = [s["score"] for s in scored]
-        held[control.name] = {"n": scored[0]["n"], "score": accuracy(scores), "ci95": scored[0]["ci95"], "repeats": scores}
-        if control.name == "shuffled_options":
-            trios = zip(records, rows["sighted"], rows[turns[0]], strict=True)
-            pairs = [(r, a["extracted"], shuffle_options(r, seed), b["extracted"]) for r, a, b in trios]
-            held[control.name]["consistency"] = option_consistency(pairs)["consistency"]
-    held["answer_wrapper"] = wrapper_sensitivity(bench, records, protocol)
-    return held
-
-
 def relative(path: Path, root: Path) -> str:
     return Path(path).resolve().relative_to(Path(root).resolve()).as_posix()
-
-
-def _mean(values: Sequence[float]) -> float:
-    return round(sum(values) / len(values), 6) if values else 0.0

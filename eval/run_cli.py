@@ -11,7 +11,7 @@ DEFAULT_N = 300  # items of a world, which has no end
 def run_benchmark(
     model_path: Path, benchmark: str, *, level: int | None, families: list[str] | None, n: int | None, seed: int, data: Path | None,
     protocol: str | None, strategy: str, options: Sequence[str], controls: Sequence[str], batch_size: int, max_new_tokens: int, instruction: str,
-    stage: str | None, out: Path | None,
+    stage: str | None, out: Path | None, text_model: Path | None = None,
 ) -> tuple[dict[str, Any], Path]:  # fmt: skip
     """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement."""
     from eval.controls import parse_control
@@ -30,15 +30,25 @@ def run_benchmark(
     if level is None and bench.wants == "world":
         level = bench.source.levels[0]
     model, processor = load_reasoner(found.folder)
+    text_only = None if text_model is None else reader(text_model, max_new_tokens, seed)
     line = {"name": strategy, **parse_options(options)}
     row = evaluate(
         model, processor, bench, stage=found.stage, level=level, n=n, seed=seed, protocol=protocol, strategy=line,
         max_new_tokens=max_new_tokens, batch_size=batch_size, controls=controls, root=root, out_dir=stage_dir(root, found.stage) / "eval",
-        instruction=instruction or instruction_of(found.run),
+        instruction=instruction or instruction_of(found.run), text_only=text_only,
     )  # fmt: skip
     book(root, row, str(model_path))
     write_report(root)
     return row, root
+
+
+def reader(folder: Path, max_new_tokens: int, seed: int) -> Any:
+    """The answerer of a checkpoint that is only asked to read."""
+    from eval.answering import build_answerer
+    from eval.loading import find_model, load_reasoner
+
+    model, processor = load_reasoner(find_model(folder).folder)
+    return build_answerer({"name": "greedy"}, model, processor, max_new_tokens=max_new_tokens, seed=seed)
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:

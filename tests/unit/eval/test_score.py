@@ -251,9 +251,9 @@ def test_ten_thousand_predictions_take_less_than_two_seconds(tmp_path, submit, p
     words = ["rain on a tin roof", "a dog that barks twice", "a man who laughs", "a passing train"]
     path.write_text(json.dumps([item(str(i), choices=words, answer=words[i % 4]) for i in range(10_000)]))
     predictions = submit([{"id": str(i), "response": f"I hear it clearly. The answer is ({'ABCD'[i % 4]}) {words[i % 4]}."} for i in range(10_000)])
-    start = time.perf_counter()
+    start = time.process_time()
     report = score_files(MMAU(), predictions, path, protocol)
-    assert time.perf_counter() - start < 2 * SLACK
+    assert time.process_time() - start < 2 * SLACK
     assert report.n == 10_000
 
 
@@ -267,13 +267,13 @@ def test_ten_thousand_mathvista_predictions_too(data_root, submit, tmp_path, pro
     path.write_text(json.dumps(many))
     outputs = json.loads((data_root / "scored" / "output_idefics_9b_instruct.json").read_text())
     predictions = submit([{"pid": id, "response": outputs[p["pid"].split("-")[1]]["response"]} for id, p in many.items()])
-    start = time.perf_counter()
+    start = time.process_time()
     report = score_files(MathVista(), predictions, path, protocol)
-    assert time.perf_counter() - start < 2 * SLACK
+    assert time.process_time() - start < 2 * SLACK
     assert report.n == 10_000
 
 
-SLACK = 3.0  # the target is 2 s on a quiet core; tests share theirs with others
+SLACK = 2.0  # the target is 2 s on a quiet core; tests share theirs with others, which slows even processor time
 
 
 def test_help_imports_nothing_heavy():
