@@ -8,8 +8,9 @@ import torch
 from data import protocol
 from data.solutions import mark_steps
 from models.configuration import FocalConfig
+from models.lora import add_lora
 from models.modeling import FocalModel
-from models.prm import FocalPRM, step_loss
+from models.prm import FocalPRM, rank_loss, step_loss, step_weights
 
 STEP = 60
 
@@ -81,3 +82,130 @@ def test_steps_are_marked_and_text_cannot_pose_as_a_mark():
     assert mark_steps(protocol.parse("<think></think><answer>3</answer>")) == "<think></think><answer>3</answer><|step|>"
     with pytest.raises(ValueError, match="no solution"):
         mark_steps(protocol.parse("<think>a: 1</think>"))
+
+
+def test_solutions_behind_one_reading_of_their_prompt_score_as_alone():
+    prm = FocalPRM.from_policy(policy(), STEP).eval()
+    torch.nn.init.normal_(prm.judge.weight)
+    prompts = {"input_ids": torch.tensor([[0, 0, 1, 2], [3, 4, 5, 6]]), "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])}
+    solutions = torch.tensor([[7, STEP, 8, STEP], [9, 9, STEP, 0], [7, STEP, 0, 0]])
+    owners = torch.tensor([0, 0, 1])
+    _, hidden = prm.hidden_behind(prompts, solutions, owners)
+    together = prm.split_scores(prm.judge_logits(hidden[solutions == STEP]), solutions)
+    alone = [[1, 2, 7, STEP, 8, STEP], [1, 2, 9, 9, STEP], [3, 4, 5, 6, 7, STEP]]
+    for scores, row in zip(together, alone, strict=True):
+        assert scores == pytest.approx(prm.step_scores(torch.tensor([row]))[0], abs=1e-6)
+
+
+def test_its_gradient_is_that_of_reading_each_solution_alone():
+    model = policy()
+    grads = []
+    for shared in (True, False):
+        prm = FocalPRM.from_policy(model, STEP)
+        torch.manual_seed(1)
+        torch.nn.init.normal_(prm.judge.weight)
+        if shared:
+            prompt = {"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.ones(1, 2, dtype=torch.long)}
+            ids = torch.tensor([[7, STEP], [9, STEP]])
+            logits = prm.judge_logits(prm.hidden_behind(prompt, ids, torch.tensor([0, 0]))[1][ids == STEP])
+        else:
+            logits = prm.step_logits(torch.tensor([[1, 2, 7, STEP], [1, 2, 9, STEP]]))
+        step_loss(logits, torch.tensor([1.0, 0.0])).backward()
+        grads.append({n: p.grad for n, p in prm.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for name in grads[0]:
+        torch.testing.assert_close(grads[0][name], grads[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_an_earlier_label_cannot_change_a_later_logit_unless_it_is_forced_in():
+    """The default form has no place for labels: the solution's ids are the same whatever they are. The teacher-forced form shows them."""
+    parsed = protocol.parse("<think>a: 1 - 2\nb: +2</think><answer>3</answer>")
+    assert mark_steps(parsed).count(protocol.STEP) == 3
+    right, wrong = mark_steps(parsed, [1, 1, 1]), mark_steps(parsed, [0, 1, 0.4])
+    assert right.count(protocol.STEP + "+") == 3
+    assert wrong.startswith(f"<think>a: 1 - 2{protocol.STEP}-\nb: +2{protocol.STEP}+</think>") and wrong.endswith(protocol.STEP + "-")
+    assert mark_steps(parsed, [None, 1, 1]) == right
+    with pytest.raises(ValueError, match="2 labels for 2 steps and an answer"):
+        mark_steps(parsed, [1, 1])
+
+    plus, minus, forced = 61, 62, FocalPRM.from_policy(policy(), STEP, "teacher_forced", [62, 61]).eval()
+    rows = torch.tensor([[1, 2, STEP, plus, 3, STEP, plus], [1, 2, STEP, minus, 3, STEP, minus]])
+    first, second = forced.step_logits(rows).view(2, 2, 2).unbind(1)
+    assert torch.equal(first[0], first[1]) and not torch.allclose(second[0], second[1])
+    # The label's own token is what is predicted, so the label of a step cannot change that step's logit.
+    last = forced.step_logits(torch.tensor([[1, 2, STEP, plus], [1, 2, STEP, minus]]))
+    assert torch.equal(last[0], last[1])
+
+
+def test_the_teacher_forced_form_reads_the_language_model_head():
+    model = policy()
+    forced = FocalPRM.from_policy(model, STEP, "teacher_forced", [62, 61]).eval()
+    ids = torch.tensor([[1, 2, STEP]])
+    expected = model.eval()(ids).logits[0, -1, [62, 61]]
+    torch.testing.assert_close(forced.step_logits(ids)[0], expected)
+    for options in ({"form": "teacher_forced"}, {"form": "chat"}):
+        with pytest.raises(ValueError, match="prm_form"):
+            FocalPRM.from_policy(model, STEP, **options)
+
+
+def test_balance_and_counts():
+    targets = torch.tensor([1.0, 1.0, 1.0, 0.0, float("nan")])
+    assert step_weights(targets, "equal").tolist() == [1, 1, 1, 3, 0]
+    assert step_weights(targets, 2.0, torch.tensor([1, 2, 1, 5, 1])).tolist() == [1, 2, 1, 10, 0]
+    assert step_weights(torch.tensor([0.25])).item() == 1.0
+    assert step_weights(torch.tensor([1.0, 1.0]), "equal").tolist() == [1, 1]  # one class alone
+    # A solution drawn twice weighs as two.
+    logits, double = torch.randn(2, 2, dtype=torch.float64), torch.tensor([2, 1])
+    once = step_loss(logits, torch.tensor([1.0, 0.0]), weights=step_weights(torch.tensor([1.0, 0.0]), 1.0, double))
+    twice = step_loss(logits[[0, 0, 1]], torch.tensor([1.0, 1.0, 0.0]))
+    assert once.item() == pytest.approx(twice.item(), rel=1e-6)
+
+
+def test_parts_of_a_step_add_up():
+    logits, targets = torch.randn(6, 2), torch.tensor([1.0, 0.0, float("nan"), 1.0, 0.0, 0.3])
+    weights = step_weights(targets, "equal")
+    whole = step_loss(logits, targets, weights=weights)
+    parts = [step_loss(logits[s], targets[s], weights=weights[s], denominator=weights.sum()) for s in (slice(0, 2), slice(2, 3), slice(3, 6))]
+    assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-6)
+
+
+def test_rank_loss_by_hand():
+    scores, right = torch.tensor([2.0, 0.0, 1.0, 5.0]), torch.tensor([True, False, False, True])
+    one = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))) / 2
+    assert rank_loss(scores[:3], right[:3], torch.tensor([0, 0, 0])).item() == pytest.approx(one, rel=1e-6)
+    assert rank_loss(scores, right, torch.tensor([0, 0, 0, 1])).item() == pytest.approx(one, rel=1e-6)  # a prompt of right ones only has no pair
+    two = (math.log1p(math.exp(-2)) + math.log1p(math.exp(1 - 5))) / 2
+    assert rank_loss(scores, right, torch.tensor([0, 0, 1, 1])).item() == pytest.approx(two, rel=1e-6)
+    assert rank_loss(scores[:1], right[:1], torch.tensor([0])).item() == 0.0
+
+
+def test_lora_learns_adapters_and_heads_alone():
+    model = policy()
+    prm = FocalPRM.from_policy(model, STEP, lora={"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": ["q_proj"], "parts": ["llm"]})
+    learns = {name for name, p in prm.named_parameters() if p.requires_grad}
+    assert learns and all("lora_" in n or n.startswith(("judge.", "value_head.")) for n in learns)
+    ids = torch.tensor([[1, 2, STEP]])
+    torch.testing.assert_close(prm.eval().hidden_states(ids), model.eval().hidden_states(ids))  # adapters start at zero
+    assert model.config.lora is None
+
+
+def test_a_policy_with_adapters_keeps_them_or_is_merged(tmp_path):
+    model = policy()
+    settings = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": ["q_proj", "v_proj"], "parts": ["llm"]}
+    add_lora(model, settings)
+    for name, p in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p)
+    ids = torch.tensor([[1, 2, STEP]])
+    expected = model.eval().hidden_states(ids)
+    kept, fresh = FocalPRM.from_policy(model, STEP), FocalPRM.from_policy(model, STEP, lora=settings | {"targets": ["o_proj"]})
+    for prm in (kept, fresh):
+        torch.testing.assert_close(prm.eval().hidden_states(ids), expected, rtol=1e-4, atol=1e-5)
+    assert not any("q_proj.lora" in name for name, _ in fresh.named_parameters())
+    kept.save_pretrained(tmp_path)
+    torch.testing.assert_close(FocalPRM.from_pretrained(tmp_path).eval().step_logits(ids), kept.step_logits(ids))
+
+
+def test_values_start_undecided():
+    prm = FocalPRM.from_policy(policy(), STEP)
+    assert prm.values(torch.randn(3, 32)).sigmoid().tolist() == [0.5] * 3
