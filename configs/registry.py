@@ -138,5 +138,6 @@ BENCHES = Registry(
     "bench",
     {
         "rollout": "bench.rollout:rollout",
+        "update": "bench.update:update",
     },
 )

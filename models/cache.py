@@ -238,7 +238,7 @@ class SharedCache:
             scores.view(N, H_kv, -1, q, scores.shape[-1]).masked_fill_(blocked, -torch.inf)
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
         out = self._by_row(self._by_prompt(weights[..., :P]) @ prompt_values) + weights[..., P:] @ values
-        return out.view(N, H, q, -1).transpose(1, 2)
+        return out.reshape(N, H, q, -1).transpose(1, 2)
 
     def _by_prompt(self, x: Tensor) -> Tensor:
         """[N, H_kv, m, w] of rows -> [B, H_kv, Q * m, w]: the rows of a prompt side by side (zeros where a prompt has fewer)."""

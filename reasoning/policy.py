@@ -30,6 +30,7 @@ class Policy(Protocol):
 
     name: str
     fingerprint: str
+    seed: int
 
     def chat(self, turn: str) -> str:
         """The user turn as the model's whole prompt."""
@@ -47,6 +48,9 @@ class Policy(Protocol):
 
     def sample(self, asked: Sequence[Asked], ks: Sequence[Sequence[int]], temperature: float, max_new_tokens: int) -> list[list[Generation]]:
         """The samples numbered `ks[i]` of item i; number k depends on (seed, record id, k) alone, whatever is drawn beside it (up to rounding)."""
+
+    def begin(self, asked: Sequence[Asked]) -> Any:
+        """A stepper behind the prompts of the items, one row each (see `stepping.ModelStepper`)."""
 
 
 def sample_seed(seed: int, record_id: str, k: int) -> int:
@@ -129,6 +133,12 @@ class ModelPolicy:
         rows = zip(flat, seeds, drawn.ids.tolist(), drawn.lengths.tolist(), drawn.finished.tolist(), drawn.logps.tolist(), strict=True)
         made = [Generation(k, seed, self.text(ids[:n]), n, done, ids[:n], logps[:n]) for k, seed, ids, n, done, logps in rows]
         return [made[i : i + len(ks[0])] for i in range(0, len(made), len(ks[0]))]
+
+    def begin(self, asked: Sequence[Asked]) -> Any:
+        from models.sampler import Session
+        from reasoning.stepping import ModelStepper
+
+        return ModelStepper(self, Session.prefill(self.model, self.batch(asked)))
 
     def batch(self, asked: Sequence[Asked]) -> dict[str, Any]:
         """Left-padded prompts with their media, on the model's device."""

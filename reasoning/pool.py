@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data.record import Record
 from reasoning.policy import Asked, Policy
@@ -19,7 +20,7 @@ class PooledPolicy:
     """A policy in front of the file of its samples at one temperature and length: `folder/<stem>-t1-<hash>.jsonl`."""
 
     def __init__(self, policy: Policy, folder: Path, stem: str, temperature: float, max_new_tokens: int, settings: Sequence[object] = ()):
-        self.policy, self.name, self.fingerprint = policy, policy.name, policy.fingerprint
+        self.policy, self.name, self.fingerprint, self.seed = policy, policy.name, policy.fingerprint, policy.seed
         self.temperature, self.max_new_tokens = temperature, max_new_tokens
         told = json.dumps([self.fingerprint, temperature, max_new_tokens, *settings], default=str)
         self.path = Path(folder) / f"{stem}-t{temperature:g}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.jsonl"
@@ -56,6 +57,9 @@ class PooledPolicy:
         if any(missing):
             self._append(asked, keys, self.policy.sample(asked, missing, temperature, max_new_tokens))
         return [[self.kept[key][k].generation for k in numbers] for key, numbers in zip(keys, ks, strict=True)]
+
+    def begin(self, asked: Sequence[Asked]) -> Any:
+        return self.policy.begin(asked)
 
     def _read(self) -> dict[str, dict[int, Call]]:
         """The file's samples. A line that a crash cut short ends it; the file is cut back to what is whole."""

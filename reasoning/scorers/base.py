@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from configs.schema import Strict
-from data import protocol
 from reasoning.policy import Asked
+from reasoning.scorers.guide import Guide
 from reasoning.trace import Generation
 
 
@@ -53,8 +53,6 @@ class Scorer(abc.ABC):
         """Tokens that `score` would read for each item."""
         return [0] * len(asked)
 
-
-def steps_of(text: str) -> list[str]:
-    """The steps of a solution, and its answer as the last one."""
-    parsed = protocol.parse(text)
-    return [*parsed.steps, *([parsed.answer] if parsed.answer is not None else [])]
+    def begin(self, asked: Sequence[Asked]) -> Guide:
+        """Follow a search over these items step by step. A scorer that judges whole solutions only is a `ValueError`."""
+        raise ValueError(f"scorer {self.name!r} judges whole solutions: it cannot guide a search step by step")

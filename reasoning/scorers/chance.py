@@ -6,9 +6,9 @@ from reasoning.scorers.free import FreeScorer
 
 
 class ChanceScorer(FreeScorer):
-    """Uniform in [0, 1), from (seed, record, sample, length)."""
+    """Uniform in [0, 1), from (seed, record, sample, text)."""
 
     name = "random"
 
     def value(self, asked: Asked, text: str, k: int, tokens: int) -> float:
-        return float(generator(self.seed, "random scorer", asked.record.id, k, tokens).random())
+        return float(generator(self.seed, "random scorer", asked.record.id, k, text).random())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from reasoning.policy import Asked
 from reasoning.scorers.base import Scored, Scorer
+from reasoning.scorers.guide import Guide, RuleGuide
 from reasoning.trace import Generation
 
 
@@ -14,6 +15,9 @@ class FreeScorer(Scorer):
     @abc.abstractmethod
     def value(self, asked: Asked, text: str, k: int, tokens: int) -> float:
         """The score of a solution, or of a part of one: `text` up to here, `tokens` long."""
+
+    def begin(self, asked: Sequence[Asked]) -> Guide:
+        return RuleGuide(self.value, asked)
 
     def score(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[Scored]:
         scored = []

@@ -1,14 +1,21 @@
 """The process reward model as an outcome reward model: the whole solution is one step (VL-PRM's one-shot selection)."""
 
+from collections.abc import Sequence
+
 from data import protocol
-from reasoning.scorers.prm import PRMScorer
+from reasoning.policy import Asked
+from reasoning.scorers.base import Scorer
+from reasoning.scorers.guide import Guide
+from reasoning.scorers.prm import Parts, PRMScorer
 
 
 class ORMScorer(PRMScorer):
-    """One score per solution, behind its answer; no marks between its steps."""
+    """One score per solution, behind its answer; no marks between its steps. It cannot guide a search step by step."""
 
     name = "orm"
 
-    def marked(self, text: str) -> str | None:
-        marked = super().marked(text)
-        return None if marked is None else marked.replace(protocol.STEP, "") + protocol.STEP
+    def parts(self, text: str) -> Parts:
+        return ("".join(super().parts(text)).replace(protocol.STEP, "") + protocol.STEP,)
+
+    def begin(self, asked: Sequence[Asked]) -> Guide:
+        return Scorer.begin(self, asked)

@@ -1,20 +1,22 @@
-"""The process reward model as a scorer: every step of every candidate in one pass behind one reading of the prompt."""
+"""The process reward model as a scorer: the prompt is read once, each step that candidates share is read once, and all steps get a score."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from data import protocol
+from data.protocol import Parsed
 from data.solutions import mark_steps
 from reasoning.policy import MAX_ROWS, Asked, encode
 from reasoning.scorers.aggregate import aggregate
 from reasoning.scorers.base import Scored, Scorer, ScorerConfig
+from reasoning.scorers.guide import Guide
 from reasoning.trace import Generation
 
 How = Literal["min", "prod", "last", "mean", "geo", "logodds"]
+Parts = tuple[str, ...]  # a solution in the pieces that are read, each with its mark at the end
 
 
 class PRMScorerConfig(ScorerConfig):
@@ -28,20 +30,19 @@ class PRMScorer(Scorer):
     """`model` and `processor` may be handed in; otherwise they are loaded from the path when they are first needed."""
 
     name = "prm"
-    config_class: ClassVar[type[PRMScorerConfig]] = PRMScorerConfig
+    config_class: ClassVar[type[ScorerConfig]] = PRMScorerConfig
     takes_path = True
 
     def __init__(self, config: Any, seed: int = 0, model: Any = None, processor: Any = None, max_rows: int = MAX_ROWS):
         super().__init__(config, seed)
         self._loaded = None if model is None else (model, processor)
         self.max_rows = max_rows
-        if config.aggregate != self.config_class().aggregate:
+        if getattr(config, "aggregate", "last") != "last":
             self.name = f"{self.name}_{config.aggregate}"
 
     @property
     def fingerprint(self) -> str:
-        weights = "" if self.config.path is None else weights_hash(find_prm(self.config.path))
-        return f"{self.name}/{self.config.aggregate}/{weights}"
+        return f"{self.name}/{'' if self.config.path is None else weights_hash(find_prm(self.config.path))}"
 
     @property
     def loaded(self) -> tuple[Any, Any]:
@@ -50,82 +51,56 @@ class PRMScorer(Scorer):
             self._loaded = load_prm(find_prm(self.config.path))
         return self._loaded
 
-    def marked(self, text: str) -> str | None:
-        """The solution as the model reads it; None where it is none."""
+    def parts(self, text: str) -> Parts:
+        """A completion up to here as it is read; a solution has one part per step and one for its answer."""
         parsed = protocol.parse(text)
-        return None if parsed.answer is None else mark_steps(parsed)
+        whole = mark_steps(Parsed(parsed.steps, parsed.answer or "", True, "ok"))
+        parts = tuple(part + protocol.STEP for part in whole.split(protocol.STEP)[:-1])
+        return parts if parsed.answer is not None else parts[:-1]
 
-    def combine(self, item: Asked, steps: list[float], tokens: int) -> float:
-        return aggregate(steps, self.config.aggregate)
+    def combine(self, scores: list[float], tokens: int) -> float:
+        """One number from the scores of the steps; `tokens` counts the prompt and the solution."""
+        return aggregate(scores, self.config.aggregate)
+
+    def begin(self, asked: Sequence[Asked]) -> Guide:
+        return self.reader(asked)
+
+    def reader(self, asked: Sequence[Asked]) -> Any:
+        from reasoning.scorers.prm_guide import PRMGuide
+
+        return PRMGuide(self, asked)
 
     def score(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[Scored]:
-        """Candidates that say the same are read once. A score that is no number is a `ValueError`."""
-        rows = [self._rows(generations) for generations in solutions]
-        distinct = [list(dict.fromkeys(row for row in mine if row is not None)) for mine in rows]
-        found = self._read(asked, distinct)
-        return [self._scored(item, mine, known) for item, mine, known in zip(asked, rows, found, strict=True)]
+        """Candidates without an answer get no value. A score that is not a number is a `ValueError`."""
+        rows = [[self._whole(g.text) for g in generations] for generations in solutions]
+        results = []
+        for start, end in chunks([len(mine) for mine in rows], self.max_rows):
+            results += self._score(asked[start:end], rows[start:end])
+        return results
 
     def cost(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[int]:
-        rows = [set(self._rows(generations)) - {None} for generations in solutions]
-        return [self.prompt_tokens(item) + sum(map(len, mine)) if mine else 0 for item, mine in zip(asked, rows, strict=True)]  # type: ignore[arg-type]
+        costs = []
+        for item, generations in zip(asked, solutions, strict=True):
+            rows = {row for row in (self._whole(g.text) for g in generations) if row is not None}
+            nodes = {row[: depth + 1] for row in rows for depth in range(len(row))}
+            costs.append((self.prompt_tokens(item) if rows else 0) + sum(len(self.ids(node[-1])) for node in nodes))
+        return costs
 
     def prompt_tokens(self, asked: Asked) -> int:
-        return len(self._encode(asked).prompt)
+        return len(self.encode(asked).prompt)
 
-    def _encode(self, asked: Asked) -> Any:
+    def ids(self, part: str) -> list[int]:
+        return self.loaded[1].tokenizer(part, add_special_tokens=False)["input_ids"]
+
+    def encode(self, asked: Asked) -> Any:
+        """The record's prompt in the scorer's own layout and tokens."""
         processor = self.loaded[1]
         turn = asked.turn or protocol.prompt(asked.record)
         prompt = processor.tokenizer.apply_chat_template([{"role": "user", "content": turn}], add_generation_prompt=True, tokenize=False)
         try:
-            return encode(asked, processor, prompt, self.config.path or "prm")
+            return encode(asked, processor, prompt, f"prm {self.config.path}")
         except ValueError as error:
             raise ValueError(f"scorer {self.name!r} cannot read record {asked.record.id!r}: {error}") from None
-
-    def _rows(self, generations: Sequence[Generation]) -> list[tuple[int, ...] | None]:
-        tokenizer = self.loaded[1].tokenizer
-        texts = [self.marked(g.text) for g in generations]
-        return [None if text is None else tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
-
-    def _scored(self, item: Asked, rows: list[tuple[int, ...] | None], known: dict[tuple[int, ...], list[float]]) -> Scored:
-        scored, seen = Scored([], [], [], self.prompt_tokens(item) if known else 0), set()
-        for row in rows:
-            steps = [] if row is None else known[row]
-            if any(score != score for score in steps):
-                raise ValueError(f"scorer {self.name!r}: record {item.record.id!r} got a score that is not a number: the model's weights are broken")
-            scored.values.append(None if row is None else self.combine(item, steps, scored.prompt_tokens + len(row)))
-            scored.steps.append(steps)
-            scored.tokens.append(0 if row is None or row in seen else len(row))
-            seen.add(row)
-        return scored
-
-    def _read(self, asked: Sequence[Asked], distinct: list[list[tuple[int, ...]]]) -> list[dict[tuple[int, ...], list[float]]]:
-        found: list[dict[tuple[int, ...], list[float]]] = [{} for _ in asked]
-        places = [i for i, mine in enumerate(distinct) if mine]
-        while places:
-            part: list[int] = []
-            rows = 0
-            while places and (not part or rows + len(distinct[places[0]]) <= self.max_rows):
-                part.append(places.pop(0))
-                rows += len(distinct[part[-1]])
-            owners = [i for i in part for _ in distinct[i]]
-            solutions = [row for i in part for row in distinct[i]]
-            scores = self._pass([asked[i] for i in part], [part.index(i) for i in owners], solutions)
-            for owner, row, steps in zip(owners, solutions, scores, strict=True):
-                found[owner][row] = steps
-        return found
-
-    def _pass(self, asked: list[Asked], owners: list[int], solutions: list[tuple[int, ...]]) -> list[list[float]]:
-        """Prompts once, then all solutions behind them."""
-        import torch
-
-        model = self.loaded[0]
-        hidden = self.prefill(asked).fork(owners).extend(solutions)
-        marks = [torch.tensor(row, device=h.device) == model.config.step_token_id for row, h in zip(solutions, hidden, strict=True)]
-        with torch.no_grad():
-            scores = right_probability(model, torch.cat([h[mark] for h, mark in zip(hidden, marks, strict=True)]))
-        counts = [int(mark.sum()) for mark in marks]
-        ends = list(itertools.accumulate(counts))
-        return [scores[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
     def prefill(self, asked: Sequence[Asked]) -> Any:
         """A session behind the items' prompts, one row each."""
@@ -133,8 +108,47 @@ class PRMScorer(Scorer):
 
         model, processor = self.loaded
         device = next(model.parameters()).device
-        batch = dict(processor.collate([self._encode(item) for item in asked], "left"))
+        batch = dict(processor.collate([self.encode(item) for item in asked], "left"))
         return Session.prefill(model, {k: v.to(device) if hasattr(v, "to") else v for k, v in batch.items()})
+
+    def _whole(self, text: str) -> Parts | None:
+        return None if protocol.parse(text).answer is None else self.parts(text)
+
+    def _score(self, asked: Sequence[Asked], rows: Sequence[Sequence[Parts | None]]) -> list[Scored]:
+        """Depth by depth, so that steps which candidates have in common are read once."""
+        scored = [Scored([None] * len(mine), [[] for _ in mine], [0] * len(mine)) for mine in rows]
+        places = [(i, j) for i, mine in enumerate(rows) for j, row in enumerate(mine) if row is not None]
+        if not places:
+            return scored
+        guide, parents, depth = self.reader(asked), [i for i, _ in places], 0
+        while places:
+            depth += 1
+            heads = [self._head(rows[i][j], depth) for i, j in places]
+            judged = guide.follow(parents, heads)
+            for (i, j), verdict in zip(places, judged, strict=True):
+                scored[i].prompt_tokens = guide.prompt_tokens[i]
+                scored[i].tokens[j] += verdict.tokens
+                scored[i].values[j], scored[i].steps[j] = verdict.value, verdict.steps
+            kept = [n for n, (i, j) in enumerate(places) if len(rows[i][j] or ()) > depth]
+            places, parents = [places[n] for n in kept], kept
+        return scored
+
+    @staticmethod
+    def _head(row: Parts | None, depth: int) -> Parts:
+        assert row is not None
+        return row[:depth]
+
+
+def chunks(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of consecutive items that have at most `most` rows together, or are one item."""
+    start, rows = 0, 0
+    for i, size in enumerate(sizes):
+        if i > start and rows + size > most:
+            yield start, i
+            start, rows = i, 0
+        rows += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def right_probability(model: Any, hidden: Any) -> list[float]:
@@ -163,9 +177,7 @@ def load_prm(folder: Path) -> tuple[Any, Any]:
     model, processor = FocalPRM.from_pretrained(folder), FocalProcessor.from_pretrained(folder)
     told = processor.tokenizer.convert_tokens_to_ids(protocol.STEP)
     if told != model.config.step_token_id:
-        raise ValueError(
-            f"{folder}: its tokenizer has {protocol.STEP} at {told}, its model reads {model.config.step_token_id}: they do not belong together"
-        )
+        raise ValueError(f"{folder}: its tokenizer has {protocol.STEP} at {told}, its model reads {model.config.step_token_id}: not a pair")
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), processor
 
 

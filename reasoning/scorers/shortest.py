@@ -5,7 +5,7 @@ from reasoning.scorers.free import FreeScorer
 
 
 class ShortestScorer(FreeScorer):
-    """Minus the number of tokens."""
+    """Minus the number of tokens; of characters, along a search."""
 
     name = "shortest"
 

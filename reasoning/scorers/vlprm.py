@@ -1,6 +1,5 @@
 """VL-PRM's released selection rule, for comparison (`VisualPRMv2.py`): p^0.3 / L^0.6, where most selections are decided by length."""
 
-from reasoning.policy import Asked
 from reasoning.scorers.aggregate import vlprm_reward
 from reasoning.scorers.orm import ORMScorer
 
@@ -11,6 +10,6 @@ class VLPRMScorer(ORMScorer):
 
     name = "vlprm"
 
-    def combine(self, item: Asked, steps: list[float], tokens: int) -> float:
-        reward = vlprm_reward(steps[-1], tokens)
-        return steps[-1] - 1 if reward < 0 else reward
+    def combine(self, scores: list[float], tokens: int) -> float:
+        reward = vlprm_reward(scores[-1], tokens)
+        return scores[-1] - 1 if reward < 0 else reward

@@ -1,0 +1,81 @@
+"""The process reward model along a search: each new step is read behind the keys and values of the branch that it continues, never again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reasoning.policy import Asked
+from reasoning.scorers.guide import UNDECIDED, Judged
+
+
+class PRMGuide:
+    """`session` holds one row per distinct branch; `places` says which row each of the search's branches stands on. In the teacher-forced form the
+    model's own verdict, `+` from 0.5 on, follows each mark before anything else is read."""
+
+    def __init__(self, scorer: Any, asked: Sequence[Asked]):
+        self.scorer, self.session = scorer, scorer.prefill(asked)
+        self.prompt_tokens = [scorer.prompt_tokens(item) for item in asked]
+        self.places = list(range(len(asked)))
+        self.names = [item.record.id for item in asked]  # per row of the session, as what follows
+        self.parts: list[tuple[str, ...]] = [()] * len(asked)
+        self.scores: list[list[float]] = [[] for _ in asked]
+        self.lengths = list(self.prompt_tokens)
+        self.labels: list[list[int]] = [[] for _ in asked]
+
+    @property
+    def tokens_read(self) -> int:
+        return self.session.tokens_read
+
+    def judge(self, parents: Sequence[int], texts: Sequence[str]) -> list[Judged]:
+        return self.follow(parents, [self.scorer.parts(text) for text in texts])
+
+    def follow(self, parents: Sequence[int], heads: Sequence[tuple[str, ...]]) -> list[Judged]:
+        """Row i continues row `parents[i]` up to the parts `heads[i]`. Branches that say the same from the same parent are read once."""
+        wanted: dict[tuple[int, tuple[str, ...]], int] = {}
+        places, first = [], []
+        for parent, head in zip(parents, heads, strict=True):
+            row = self.places[parent]
+            key = (row, tuple(head[len(self.parts[row]) :]))
+            first.append(key not in wanted)
+            places.append(wanted.setdefault(key, len(wanted)))
+        rows = [row for row, _ in wanted]
+        read = self._read(rows, [new for _, new in wanted])
+        self.places = places
+        return [self._judged(row, read[row] * fresh) for row, fresh in zip(places, first, strict=True)]
+
+    def _judged(self, row: int, tokens: int) -> Judged:
+        scores = self.scores[row]
+        if any(score != score for score in scores):
+            raise ValueError(f"scorer {self.scorer.name!r}: record {self.names[row]!r} got a score that is not a number: its weights are broken")
+        return Judged(self.scorer.combine(scores, self.lengths[row]) if scores else UNDECIDED, scores, tokens)
+
+    def _read(self, rows: list[int], parts: list[tuple[str, ...]]) -> list[int]:
+        """Move the session to these rows and read the new parts of each; returns the tokens read per row."""
+        self.session = self.session.fork(rows)
+        self.names, self.labels = [self.names[r] for r in rows], [list(self.labels[r]) for r in rows]
+        self.parts = [(*self.parts[r], *new) for r, new in zip(rows, parts, strict=True)]
+        self.scores, before = [list(self.scores[r]) for r in rows], [self.lengths[r] for r in rows]
+        self.lengths = list(before)
+        forced = getattr(self.scorer.loaded[0].config, "prm_form", "placeholder") == "teacher_forced"
+        size = max(map(len, parts), default=0)
+        rounds = [[new[i : i + 1] for new in parts] for i in range(size)] if forced else [parts]
+        for turn in rounds:
+            self._extend(turn, forced)
+        return [now - then for now, then in zip(self.lengths, before, strict=True)]
+
+    def _extend(self, parts: Sequence[Sequence[str]], forced: bool) -> None:
+        import torch
+
+        from reasoning.scorers.prm import right_probability
+
+        model = self.scorer.loaded[0]
+        ids = [[*label, *(t for part in new for t in self.scorer.ids(part))] if new else [] for label, new in zip(self.labels, parts, strict=True)]
+        hidden = self.session.extend(ids)
+        marks = [torch.tensor(row, dtype=torch.long) == model.config.step_token_id for row in ids]
+        states = torch.cat([h[mark.to(h.device)] for h, mark in zip(hidden, marks, strict=True)])
+        with torch.no_grad():
+            scores = iter(right_probability(model, states) if len(states) else [])
+        for row, (line, mark) in enumerate(zip(ids, marks, strict=True)):
+            self.scores[row] += [next(scores) for _ in range(int(mark.sum()))]
+            self.lengths[row] += len(line)
+            if forced and line:
+                self.labels[row] = [model.config.step_label_ids[int(self.scores[row][-1] >= 0.5)]]
