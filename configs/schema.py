@@ -143,6 +143,33 @@ class EvaluationConfig(Strict):
     strategies: list[dict[str, Any]] = [{"name": "greedy"}]
 
 
+class SweepConfig(Strict):
+    """One key of the recipe is tried at several values, once per arm and at a seed that no result uses; the best on `select` is kept."""
+
+    key: str
+    values: list[float]
+    select: EvaluationConfig
+    seed: int = 100
+
+
+class StudyConfig(Strict):
+    """Arms that differ in overrides, at several seeds, from one start: `python -m eval study RECIPE`. The stage named `start` runs once per seed and
+    is the checkpoint that every arm begins with. `margin`: the difference to `baseline` that counts, settled before the run."""
+
+    arms: dict[str, list[str]]
+    baseline: str
+    seeds: list[int] = [0, 1, 2]
+    start: str | None = None
+    sweep: SweepConfig | None = None
+    margin: float = 0.0
+
+    @model_validator(mode="after")
+    def known_baseline(self) -> "StudyConfig":
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline {self.baseline!r} is not one of the arms {', '.join(self.arms)}")
+        return self
+
+
 class StageConfig(Strict):
     """What every stage has."""
 
@@ -172,6 +199,7 @@ class Recipe(Strict):
     evaluate: list[EvaluationConfig] = []
     sinks: list[str] = []
     release: bool = True
+    study: StudyConfig | None = None
 
     @model_validator(mode="after")
     def consistent(self) -> "Recipe":
@@ -186,4 +214,6 @@ class Recipe(Strict):
             for stage in row.after or []:
                 if stage not in ("base", *names):
                     raise ValueError(f"evaluate {row.benchmark!r}: after names stage {stage!r}, which the recipe does not have")
+        if self.study is not None and self.study.start not in (None, *names):
+            raise ValueError(f"study: start names stage {self.study.start!r}, which the recipe does not have")
         return self

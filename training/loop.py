@@ -57,17 +57,21 @@ class Loop:
         if "stream" in self.state:
             stream.load_state_dict(self.state["stream"])
         progress = Progress(self.settings.name, self.settings.steps)
-        if self.step >= self.settings.steps:
+        if self._finished():
             return
         for batch, failures in stream:
             on_failures(failures)
             if self.agree(batch is not None):
                 self._one(batch, compute, progress)
             self.step += 1
-            if self.settings.save_every and self.step % self.settings.save_every == 0 and self.step < self.settings.steps:
-                self._save(stream)
-            if self.step >= self.settings.steps:
+            if self._finished():
                 return
+            if self.settings.save_every and self.step % self.settings.save_every == 0:
+                self._save(stream)
+
+    def _finished(self) -> bool:
+        budget = self.settings.token_budget
+        return self.step >= self.settings.steps or (budget is not None and self.tokens_seen >= budget)
 
     def _one(self, batch: Any, compute: Callable, progress: Progress) -> None:
         start = time.perf_counter()
@@ -124,7 +128,7 @@ class Loop:
         if not self.main:
             return
         self.metrics.close()
-        manifest = {"steps": self.settings.steps, "tokens": self.tokens_seen, "skipped_steps": self.skipped, **facts}
+        manifest = {"steps": self.step, "tokens": self.tokens_seen, "skipped_steps": self.skipped, **facts}
         checkpoint.finish(self.stage_dir, json.dumps(manifest, indent=1))
 
 

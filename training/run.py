@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.load import dump, to_yaml
+from configs.load import dump, load_recipe, to_yaml
 from configs.registry import SINKS, STAGES
 from configs.schema import Recipe
 
@@ -76,10 +76,10 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
 def _claim(recipe: Recipe, run_dir: Path) -> None:
     """Write the resolved recipe, or check that the directory belongs to the same one."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    path, text = run_dir / "recipe.yaml", to_yaml(recipe)
-    if path.is_file() and path.read_text() != text:
+    path = run_dir / "recipe.yaml"
+    if path.is_file() and load_recipe(path) != recipe:
         raise ValueError(f"{run_dir} holds a run of a different recipe: choose another name (name=…) or remove the directory")
-    path.write_text(text)
+    path.write_text(to_yaml(recipe))
 
 
 def _stage(context: Any, stage: Any, stage_dir: Path) -> None:

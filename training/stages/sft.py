@@ -16,10 +16,11 @@ from training.stages.context import StageContext
 
 class TrainSettings(StageConfig):
     """What every stage that trains has: `mixture` names sources of the recipe with their weights; `lr_parts` multiplies rates of parts; `warmup`
-    is a share of the steps."""
+    is a share of the steps. The stage ends after `steps`, or before, when it has learned from `token_budget` tokens."""
 
     mixture: dict[str, float]
     steps: int = Field(gt=0)
+    token_budget: int | None = Field(None, gt=0)
     batch_size: int = Field(gt=0)
     lr: float = 1e-3
     muon_lr: float = 0.01

@@ -31,7 +31,8 @@ class Numbers:
 
 
 def settings(**changes):
-    values = {"name": "toy", "steps": 12, "warmup": 0.1, "schedule": "cosine", "schedule_steps": None, "clip": 1.0, "save_every": 4}
+    values = {"name": "toy", "steps": 12, "token_budget": None, "warmup": 0.1, "schedule": "cosine", "schedule_steps": None, "clip": 1.0}
+    values["save_every"] = 4
     return types.SimpleNamespace(**values | changes)
 
 
@@ -159,3 +160,28 @@ def test_gradients_are_clipped_and_the_norm_before_it_is_logged(tmp_path):
     loop.close({})
     assert seen == pytest.approx([2.0], rel=1e-4)
     assert rows(tmp_path)[0]["grad_norm"] == pytest.approx(30.0)
+
+
+def test_a_token_budget_ends_the_stage_and_a_finished_one_does_not_go_on(tmp_path):
+    for _ in range(2):  # the second loop finds its last checkpoint, one step before the end
+        model, optimizers = toy()
+        loop = Loop(model, optimizers, settings(token_budget=40, save_every=4), tmp_path, tmp_path / "stage")
+        loop.run(Numbers(), learn(model), lambda failures: None)
+        assert (loop.step, loop.tokens_seen) == (6, 40)  # 8 tokens a step, one of which has no batch
+    loop.close({})
+    assert json.loads((tmp_path / "stage/done.json").read_text())["steps"] == 6
+
+
+def test_no_process_steps_where_one_has_no_batch(tmp_path):
+    model, optimizers = toy()
+    loop = Loop(model, optimizers, settings(steps=5), tmp_path, tmp_path / "stage", agree=lambda ready: False)
+    loop.run(Numbers(), learn(model), lambda failures: None)
+    assert loop.step == 5 and loop.tokens_seen == 0
+
+
+def test_a_stage_that_begins_anew_drops_its_own_rows_only(tmp_path):
+    rows = [{"stage": "before", "step": 1}, {"stage": "toy", "step": 1}, {"stage": "toy", "step": 2}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, optimizers = toy()
+    Loop(model, optimizers, settings(), tmp_path, tmp_path / "stage").close({})
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows[:1]
