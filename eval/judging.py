@@ -50,7 +50,7 @@ def plan_passes(
         elif control.name == "shuffled_options" and any(len(r.options or []) > 1 for r in records):
             passes.append(Pass("shuffled_options", log(".shuffled_options"), lambda r: shuffle_options(r, seed), store.get))
     if text_only is not None:
-        told = json.dumps([key, text_only.settings, model_fingerprint(getattr(text_only, "model", text_only))])
+        told = json.dumps([key, text_only.settings, model_fingerprint(getattr(text_only, "policy", text_only))])
         own = log(".text_only", hashlib.sha256(told.encode()).hexdigest())
         passes.append(Pass("text_only", own, lambda r: dataclasses.replace(r, media=[]), lambda r: [], text_only))
     return passes

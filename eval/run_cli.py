@@ -46,9 +46,10 @@ def reader(folder: Path, max_new_tokens: int, seed: int) -> Any:
     """The answerer of a checkpoint that is only asked to read."""
     from eval.answering import build_answerer
     from eval.loading import find_model, load_reasoner
+    from eval.provenance import model_fingerprint
 
     model, processor = load_reasoner(find_model(folder).folder)
-    return build_answerer({"name": "greedy"}, model, processor, max_new_tokens=max_new_tokens, seed=seed)
+    return build_answerer({"name": "greedy"}, model, processor, max_new_tokens=max_new_tokens, seed=seed, fingerprint=model_fingerprint(model))
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:

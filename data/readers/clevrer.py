@@ -58,7 +58,7 @@ class ClevrerReader:
         if type(index) is not int or index < 0:
             raise ValueError(f"scene_index {index!r} is no number of a scene")
         name = scene.get("video_filename") or f"video_{index:05d}.mp4"
-        video = MediaRef("video", str(self._find(self.video_root, "video", name, index)))
+        video = MediaRef("video", str(find_file(self.video_root, "video", self.path.stem, name, index)))
         split = next((name for end, name in SPLITS if index < end), "test")
         meta = self._annotation(index) if self.annotations else {}
         for question in scene["questions"]:
@@ -99,7 +99,7 @@ class ClevrerReader:
 
     def _annotation(self, index: int) -> dict[str, Any]:
         """`objects`: colour, material and shape by object number; `collisions`: frame and object numbers, in order."""
-        path = self._find(self.annotation_root, "annotation", f"annotation_{index:05d}.json", index)
+        path = find_file(self.annotation_root, "annotation", self.path.stem, f"annotation_{index:05d}.json", index)
         if not path.is_file():
             raise ValueError(f"no annotation at {path}")
         note = read_json(path)
@@ -107,10 +107,12 @@ class ClevrerReader:
         collisions = [{"frame": c["frame_id"], "objects": list(c["object_ids"])} for c in note["collision"]]
         return {"objects": objects, "collisions": sorted(collisions, key=lambda c: c["frame"])}
 
-    def _find(self, root: Path, kind: str, name: str, index: int) -> Path:
-        """Where a file of this name is below `root`; the first place it could be where it is nowhere."""
-        low = index // 1000 * 1000
-        folder, split = f"{kind}_{low:05d}-{low + 1000:05d}", self.path.stem
-        places = [f"{kind}s/{split}/{folder}", f"{kind}_{split}/{folder}", folder, f"{kind}s/{split}", f"{kind}_{split}", "."]
-        paths = [confine(f"{place}/{name}", root) for place in places]
-        return next((path for path in paths if path.is_file()), paths[0])
+
+def find_file(root: Path, kind: str, split: str, name: str, index: int) -> Path:
+    """Where a scene's `video` or `annotation` of this name is below `root`: as unpacked, as rendered, or flat; the first place it could be where it
+    is nowhere. A name that leads out of `root` is a `ValueError`."""
+    low = index // 1000 * 1000
+    folder = f"{kind}_{low:05d}-{low + 1000:05d}"
+    places = [f"{kind}s/{split}/{folder}", f"{kind}_{split}/{folder}", folder, f"{kind}s/{split}", f"{kind}_{split}", "."]
+    paths = [confine(f"{place}/{name}", root) for place in places]
+    return next((path for path in paths if path.is_file()), paths[0])

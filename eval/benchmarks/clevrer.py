@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from data import answers
-from data.record import LETTERS, Record
+from data.readers.clevrer import find_file
+from data.record import LETTERS, MediaRef, Record
 from eval import extraction
 from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem, confined, read_json, text_of
 
+SPLITS = ((10_000, "train"), (15_000, "validation"), (float("inf"), "test"))  # scenes below these numbers
 FAMILIES = ("descriptive", "explanatory", "predictive", "counterfactual")
 
 
@@ -24,7 +26,7 @@ class Clevrer(OfflineBenchmark):
     modality = "video"
     protocols = ("official", "multi_answer", "multi_answer_partial", "multi_answer_with_empty", "multi_answer_with_empty_partial")
     axes = ("family", "number_of_options")
-    gold_files = ("clevrer/validation.json", "clevrer/questions.json")
+    gold_files = ("clevrer/validation.json", "clevrer/questions/validation.json", "questions/validation.json", "questions/test.json")
     payload_keys = ("choices",)
 
     def records(self, path: Path) -> tuple[list[Record], list[Problem]]:
@@ -45,10 +47,19 @@ class Clevrer(OfflineBenchmark):
                     records.append(record)
         return records, problems
 
+    @property
+    def media_folder(self) -> Path:
+        """The folder above `questions/`, where the videos are, too."""
+        folder = super().media_folder
+        return folder.parent if folder.name == "questions" else folder
+
     def _question(self, scene: dict[str, Any], question: dict[str, Any], problems: list[Problem]) -> Record:
         id = f"{scene['scene_index']}-{question['question_id']}"
-        video = scene.get("video_filename") or ""
+        video, index = scene.get("video_filename") or "", int(scene["scene_index"])
         media = confined(self.media_folder, video, "video", id, problems) if video else []
+        if media:
+            split = next(name for end, name in SPLITS if index < end)
+            media = [MediaRef("video", str(find_file(self.media_folder, "video", split, video, index)))]
         choices = sorted(question.get("choices") or [], key=lambda c: c["choice_id"])
         meta = {"family": question["question_type"], "number_of_options": len(choices), "choice_ids": [c["choice_id"] for c in choices]}
         fields: dict[str, Any] = {"source": "clevrer", "group": str(scene["scene_index"]), "meta": meta, "media": media}

@@ -21,10 +21,12 @@ HINTS = {
 
 
 def hint(problem: dict[str, Any]) -> str:
-    """The hint line for a problem's question type, answer type and precision."""
+    """The hint line for a problem's question type, answer type and precision; none for free text, which MathVista itself never asks for."""
     if problem["question_type"] == "multi_choice":
         return HINTS["choice"]
     kind = problem["answer_type"]
+    if kind == "text":
+        return ""
     key = f"float{int(problem['precision'])}" if kind == "float" and problem.get("precision") in (1, 2) else kind
     if key not in HINTS:
         raise ValueError(f"MathVista problem {problem.get('pid')!r}: no hint for answer_type {kind!r} with precision {problem.get('precision')!r}")
