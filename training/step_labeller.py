@@ -1,8 +1,10 @@
 """Where a stage gets its labelled solutions from: drawn fresh from the policy and labelled on the spot, or read from a file."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -72,6 +74,8 @@ class StoredSolutions:
         self.by_record: dict[str, list[LabelledSolution]] = {}
         for solution in read_solutions(path):
             if solution.answer is not None:
+                media = [dataclasses.replace(m, path=str(Path(path).parent / m.path)) for m in solution.record.media]
+                solution.record = dataclasses.replace(solution.record, media=media)
                 self.by_record.setdefault(solution.record.id, []).append(solution)
         if not self.by_record:
             raise ValueError(f"{path} holds no solution with an answer")
@@ -81,9 +85,7 @@ class StoredSolutions:
     def __call__(self, rows: Sequence[tuple[Any, Any, Any]], seed: tuple) -> Solutions:
         """As `Labeller`, without drawing anything."""
         batch = dict(self.context.processor.collate([row[1] for row in rows], "left"))
-        drawn = [Drawn(owner, 1, solution) for owner, row in enumerate(rows) for solution in self.by_record[row[0].id]]
-        rates = []
-        for owner in range(len(rows)):
-            outcomes = [float(d.solution.labels[-1] or 0) for d in drawn if d.owner == owner]
-            rates.append(sum(outcomes) / len(outcomes))
+        drawn = [Drawn(owner, int(s.meta.get("count", 1)), s) for owner, row in enumerate(rows) for s in self.by_record[row[0].id]]
+        sizes = [max(1, sum(d.count for d in drawn if d.owner == owner and d.solution.source != "injected")) for owner in range(len(rows))]
+        rates = [rate / size for rate, size in zip(pass_rates(drawn, len(rows), 1), sizes, strict=True)]
         return Solutions(batch, drawn, rates, {"pass_rate": sum(rates) / len(rates)})
