@@ -28,6 +28,7 @@ STAGES = Registry(
         "sft": "training.stages.sft:SFTStage",
         "tw_grpo": "training.stages.tw_grpo:TWGRPOStage",
         "prm": "training.stages.prm:PRMStage",
+        "step_labels": "training.stages.step_labels:StepLabelsStage",
     },
 )
 BENCHMARKS = Registry(
@@ -137,6 +138,7 @@ SCORERS = Registry(
 BENCHES = Registry(
     "bench",
     {
+        "eval": "bench.evaluation:evaluation",
         "rollout": "bench.rollout:rollout",
         "update": "bench.update:update",
     },
