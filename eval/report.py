@@ -162,6 +162,12 @@ def samples(facts: Facts) -> dict[str, Any] | None:
     return collect(facts.run_dir, facts.rows)
 
 
+def rollouts(facts: Facts) -> Any:
+    from eval.report_rollouts import section
+
+    return section(facts)
+
+
 def phases(facts: Facts) -> dict[str, Any] | None:
     """Where the time went."""
     wall = {k: v for k, v in facts.results.get("wall_s", {}).items() if v > 0}
@@ -187,6 +193,7 @@ SECTIONS = [
     Section("breakdown", "Where it is right", breakdown),
     Section("prm", "Process reward model", prm_section),
     Section("samples", "Samples", samples),
+    Section("rollouts", "Rollouts", rollouts),
     Section("learning", "Learning", learning),
     Section("phases", "Time", phases),
     Section("health", "Left out", health),
