@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)  # overrides may stand before and behind options
     try:
         return _run(options)
-    except ValueError as error:  # a user's mistake; everything else keeps its traceback
+    except (ValueError, OSError) as error:  # a user's mistake, or a file that cannot be read or written; everything else keeps its traceback
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         print({"ask": ask, "cast": cast, "push": push}[options.command](options))
-    except ValueError as error:  # a user's mistake; everything else keeps its traceback
+    except (ValueError, OSError) as error:  # a user's mistake, or a file that cannot be read; everything else keeps its traceback
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)

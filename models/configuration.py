@@ -1,7 +1,11 @@
 """The configuration of a reasoner: an LLM, its media streams, and how they meet."""
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 from transformers.configuration_utils import PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 class FocalConfig(PretrainedConfig):
@@ -48,7 +52,19 @@ class FocalConfig(PretrainedConfig):
         if not self.llm:
             return AutoConfig.for_model("qwen3", vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
         options = {k: v for k, v in self.llm.items() if k not in ("model_type", "transformers_version")}
-        return AutoConfig.for_model(self.llm["model_type"], **options)
+        family = self.llm.get("model_type")
+        if family not in CONFIG_MAPPING_NAMES:
+            raise ValueError(f"LLM: model_type {family!r} is no family that transformers knows")
+        if wrong := [k for k, v in options.items() if k in SIZES and (type(v) is not int or v < 1)]:
+            raise ValueError(f"LLM: {wrong[0]} must be a whole number of at least 1, not {options[wrong[0]]!r}")
+        try:
+            config = AutoConfig.for_model(family, **options)
+        except StrictDataclassError as error:  # sizes that do not go together
+            raise ValueError(f"LLM: {error.__cause__ or error}") from None
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        if width % 2 and getattr(config, "rope_parameters", None):
+            raise ValueError(f"LLM: heads of {width} are odd, and rotary positions need an even width: change hidden_size or num_attention_heads")
+        return config
 
     def get_text_config(self, *args, **kwargs):
         """transformers asks for the part that describes the text model (vocabulary, heads, layers)."""

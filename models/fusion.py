@@ -59,6 +59,11 @@ def _typed(config_class: type, options: dict, what: str) -> object:
     known = [f.name for f in dataclasses.fields(config_class)]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{what} {config_class.__name__}: unknown key {unknown[0]!r} (known: {', '.join(known)})")
+    for field in dataclasses.fields(config_class):
+        kinds = {int: int, float: (int, float), str: str, bool: bool}.get(field.type)
+        value = options.get(field.name, field.default)
+        if kinds and field.name in options and (not isinstance(value, kinds) or (isinstance(value, bool) and field.type is not bool)):
+            raise ValueError(f"{what} {config_class.__name__}: {field.name} must be {field.type.__name__}, not {value!r}")
     return config_class(**options)
 
 

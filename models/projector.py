@@ -57,6 +57,10 @@ class MergeConfig:
     factor: int = 2
     grid: bool = False
 
+    def __post_init__(self):
+        if self.factor < 1:
+            raise ValueError(f"merge projector: factor {self.factor} must be at least 1")
+
     def num_tokens(self, count: int) -> int:
         if not self.grid:
             return math.ceil(count / self.factor)
@@ -104,6 +108,8 @@ class ResamplerProjector(nn.Module):
 
     def __init__(self, config: ResamplerConfig, width: int, hidden: int):
         super().__init__()
+        if hidden % config.heads:
+            raise ValueError(f"resampler projector: the LLM's width {hidden} is not a multiple of {config.heads} heads")
         self.heads = config.heads
         self.queries = nn.Parameter(torch.randn(config.queries, hidden) * hidden**-0.5)
         self.norm = nn.LayerNorm(width)

@@ -1,6 +1,8 @@
 """From a recipe's `model:` to a model and its processor: from a Focal checkpoint, or from an LLM, a tokenizer and streams."""
 
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +90,20 @@ def _tokenizer(config: ModelConfig) -> Any:
         return build_tokenizer(settings.worlds or ["vision", "audio", "video"], settings.vocab_size)
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(settings.path)
+    tokenizer = _pretrained(AutoTokenizer.from_pretrained, "model.tokenizer.path", settings.path)
     tokenizer.add_special_tokens({"additional_special_tokens": list(protocol.SPECIAL_TOKENS)})
     if tokenizer.chat_template is None:
         tokenizer.chat_template = protocol.CHAT_TEMPLATE
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _pretrained(load: Callable[[str], Any], key: str, path: str) -> Any:
+    try:
+        return load(path)
+    except OSError as error:
+        raise ValueError(f"{key}: {path!r} is no local folder, and no model of the hub that can be read from here: {error}") from None
 
 
 def _focal_config(config: ModelConfig, llm: dict, streams: dict[str, dict], tokenizer: Any) -> Any:
@@ -119,7 +128,7 @@ def _around_pretrained(config: ModelConfig, streams: dict[str, dict], tokenizer:
 
     from models.modeling import FocalModel
 
-    llm = AutoModelForCausalLM.from_pretrained(config.llm.path, dtype=torch.float32)
+    llm = _pretrained(functools.partial(AutoModelForCausalLM.from_pretrained, dtype=torch.float32), "model.llm.path", config.llm.path)
     if len(tokenizer) > llm.get_input_embeddings().num_embeddings:
         llm.resize_token_embeddings(len(tokenizer))
     model = FocalModel(_focal_config(config, llm.config.to_dict(), streams, tokenizer))
