@@ -74,3 +74,73 @@ def test_micro_batches_give_the_same_step(start):
 
 def test_outcome_supervision_learns_from_answers_alone(start):
     assert rows(start("stages.prm.steps=1", "stages.prm.supervise=outcome"))[0]["unmeasured"] > 0.4
+
+
+def test_held_out_scores_and_a_report_on_the_labels(start, monkeypatch):
+    folder = start("stages.prm.steps=2", "stages.prm.heldout=6", "stages.prm.value_weight=1", "stages.prm.inject=1") / "stages/0-prm"
+    lines = [json.loads(line) for line in (folder / "step_scores.jsonl").read_text().splitlines()]
+    assert len({line["id"] for line in lines}) == 6 and len(lines) == 12  # injected errors are for training alone
+    for line in lines:
+        assert len(line["scores"]) == len(line["labels"]) == len(line["kinds"]) + 1 and line["modality"] == "image" and line["pass_rate"] <= 1
+        assert all(0 < score < 1 for score in line["scores"]) and 0 < line["value"] < 1
+    assert json.loads((folder / "label_report.json").read_text())["agreement"]["steps"] == 1.0
+    assert json.loads((folder / "done.json").read_text())["heldout"] == {"prompts": 6, "solutions": 12, "split": "dev"}
+    from eval.prm_report import write_metrics
+
+    assert write_metrics(folder)["all"]["answers"]["n"] == 12
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from transformers import AutoModel, AutoProcessor
+folder = sys.argv[1]
+prm = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+batch = processor(text=["<|image|>?<think>red: 7<|step|></think><answer>7</answer><|step|>"], media=[[np.zeros((32, 32, 3), np.uint8)]])
+scores = prm.step_scores(**batch)
+print(type(prm).__name__, len(scores[0]), round(scores[0][1], 5), type(prm).__module__.split(".")[0])
+"""
+
+
+def test_the_release_loads_in_a_fresh_process_and_its_card_says_where_labels_came_from(start, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    import numpy as np
+
+    from models.prm import FocalPRM
+    from models.processing import FocalProcessor
+
+    folder = start("release=true", "stages.prm.steps=2", "stages.prm.lora={rank: 2}") / "prm"
+    card = (folder / "README.md").read_text()
+    assert "Source of the labels: **verifier** (every step and answer judged exactly" in card and "easy (1)" in card
+    environment = {"PATH": os.environ["PATH"], "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    name, count, score, module = done.stdout.split()
+    assert (name, count, module) == ("FocalPRM", "2", "transformers_modules")
+    mine, processor = FocalPRM.from_pretrained(folder).eval(), FocalProcessor.from_pretrained(folder)
+    text = "<|image|>?<think>red: 7<|step|></think><answer>7</answer><|step|>"
+    batch = processor(text=[text], media=[[np.zeros((32, 32, 3), np.uint8)]])
+    assert mine.step_scores(**batch)[0][1] == pytest.approx(float(score), abs=2e-5)
+    assert mine.config.lora is None and not any("lora" in n for n, _ in mine.named_parameters())
+
+
+def test_monte_carlo_labels_in_the_stage(start, monkeypatch):
+    from data.step_labels import Estimate
+    from training import step_labeller
+
+    monkeypatch.setattr(
+        step_labeller,
+        "measure_steps",
+        lambda model, processor, batch, drawn, settings, seed: [[Estimate(1, 2)] * len(d.solution.steps) for d in drawn],
+    )
+    folder = start("stages.prm.steps=2", "stages.prm.labels={source: monte_carlo, samples: 2, soft: true}", "stages.prm.heldout=4")
+    report = json.loads((folder / "stages/0-prm/label_report.json").read_text())
+    assert report["sources"] == {"monte_carlo": 8} and report["histogram"][5] == report["steps"] and report["noise"]["completions"] == 2
+    assert json.loads((folder / "stages/0-prm/done.json").read_text())["label_source"] == "monte_carlo"
+    lines = (folder / "stages/0-prm/step_scores.jsonl").read_text().splitlines()
+    assert any(0 in json.loads(line)["labels"][:-1] for line in lines)  # held against exact labels whatever the model learned from
