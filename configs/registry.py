@@ -141,5 +141,6 @@ BENCHES = Registry(
         "eval": "bench.evaluation:evaluation",
         "rollout": "bench.rollout:rollout",
         "update": "bench.update:update",
+        "tw_loss": "bench.tw_loss:tw_loss",
     },
 )
