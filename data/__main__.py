@@ -1,4 +1,5 @@
-"""The command line of data: `python -m data render WORLD --level N --count N --out DIR`, `python -m data check FILE`."""
+"""The command line of data: `python -m data render WORLD --level N --count N --out DIR`, `python -m data check FILE`,
+`python -m data convert-steps FILE --from F --to F --out FILE`."""
 
 import sys
 from pathlib import Path
@@ -30,6 +31,19 @@ def render_command(
 
     for path in render_format(format, world, level, count, seed, split, out, family):
         print(path)
+
+
+@app.command("convert-steps")
+def convert_steps_command(
+    path: Annotated[Path, typer.Argument(help="a file of labelled solutions")],
+    out: Annotated[Path, typer.Option(help="the JSONL file to write")],
+    source: Annotated[str, typer.Option("--from", help="focal, trl, math_shepherd, visualprm, processbench or visualprocessbench")],
+    target: Annotated[str, typer.Option("--to", help="the same names")] = "focal",
+) -> None:
+    """Labelled solutions of one format as those of another."""
+    from data.step_formats import convert
+
+    print(f"{convert(source, target, path, out)} solutions written to {out}")
 
 
 @app.command("check")
