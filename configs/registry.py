@@ -21,6 +21,12 @@ READERS = Registry(
         "puzzlevqa": "data.readers.puzzlevqa:PuzzleVQAReader",
     },
 )
+TRANSFORMS = Registry(
+    "transform",
+    {
+        "invert": "data.transforms.inversion:invert",
+    },
+)
 STAGES = Registry(
     "stage",
     {
@@ -130,6 +136,7 @@ SCORERS = Registry(
         "prm": "reasoning.scorers.prm:PRMScorer",
         "orm": "reasoning.scorers.orm:ORMScorer",
         "vlprm": "reasoning.scorers.vlprm:VLPRMScorer",
+        "self_judge": "reasoning.scorers.self_judge:SelfJudgeScorer",
         "oracle": "reasoning.scorers.oracle:OracleScorer",
         "random": "reasoning.scorers.chance:ChanceScorer",
         "shortest": "reasoning.scorers.shortest:ShortestScorer",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from configs.registry import STAGES
 
@@ -64,7 +64,6 @@ class ModelConfig(Strict):
     media_norm: Literal["layer", "own", "none"] = "layer"
     media_rope: Literal["placeholder", "none"] = "placeholder"
     lora: LoraSettings | None = None
-    freeze: list[str] = []
     gradient_checkpointing: bool = False
 
     @model_validator(mode="after")
@@ -88,7 +87,8 @@ class MediaSettings(Strict):
 
 
 class SourceConfig(Strict):
-    """Where items come from: a `world` at a level (or levels with weights), or a `reader` of files under `path`."""
+    """Where items come from: a `world` at a level (or levels with weights), or a `reader` of files under `path`. `transforms`: what is done to
+    their records, one after the other: `{name, chance, …}`, `chance` (default 1) being the share of records that it is tried on."""
 
     world: str | None = None
     level: int | dict[int, float] = 1
@@ -98,6 +98,7 @@ class SourceConfig(Strict):
     options: dict[str, Any] = {}
     split: str = "train"
     limit: int | None = None
+    transforms: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
     def one_of(self) -> "SourceConfig":
@@ -190,7 +191,7 @@ class Recipe(Strict):
     name: str
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    threads: int | None = None
+    threads: int | None = Field(default=None, gt=0)
     model: ModelConfig
     data: DataConfig = DataConfig()
     weights: WeightsConfig = WeightsConfig()

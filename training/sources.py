@@ -1,26 +1,78 @@
 """From the sources of a recipe to objects that give items by number."""
 
 import collections
+import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from configs.registry import READERS, WORLDS
+from configs.registry import READERS, TRANSFORMS, WORLDS
 from configs.schema import Recipe, SourceConfig
 from data.record import Record
-from data.stream import RecordSource, WorldSource
-from data.worlds.base import Sample
+from data.stream import RecordSource, Source, WorldSource
+from data.worlds.base import Sample, generator
 
 
-def build_source(recipe: Recipe, name: str, seed: object) -> WorldSource | RecordSource:
+def build_source(recipe: Recipe, name: str, seed: object) -> Source:
     """Source `name` of the recipe; an unknown one is a `ValueError` that lists those it has."""
     if name not in recipe.data.sources:
         raise ValueError(f"no source is called {name!r} (data.sources: {', '.join(recipe.data.sources)})")
     config = recipe.data.sources[name]
+    transforms = [Transform.parse(line) for line in config.transforms]
     if config.world is not None:
         levels = config.level if isinstance(config.level, dict) else {config.level: 1.0}
-        return WorldSource(WORLDS.get(config.world)(config.families), levels, config.split, (seed, name))
-    return RecordSource(read_records(recipe, config), functools.partial(decode_record, recipe=recipe), (seed, name))
+        world = WorldSource(WORLDS.get(config.world)(config.families), levels, config.split, (seed, name))
+        return TransformedSource(world, transforms, recipe.seed) if transforms else world
+    records = [transformed(record, transforms, recipe.seed) for record in read_records(recipe, config)]
+    return RecordSource(records, functools.partial(decode_record, recipe=recipe), (seed, name))
+
+
+@dataclasses.dataclass
+class Transform:
+    """A function `(record, seed, **options) -> Record | None` that is tried on a share of the records. It is pure and calls no model; None says that
+    it does not fit the record, which then stays as it was."""
+
+    name: str
+    function: Callable[..., Record | None]
+    chance: float
+    options: dict[str, Any]
+
+    @classmethod
+    def parse(cls, line: dict[str, Any]) -> "Transform":
+        options = dict(line)
+        name, chance = options.pop("name", None), options.pop("chance", 1.0)
+        if name is None:
+            raise ValueError(f"a transform needs a name: {line}")
+        if not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
+            raise ValueError(f"transform {name!r}: chance {chance!r} is not within [0, 1]")
+        function = TRANSFORMS.get(name)
+        known = list(inspect.signature(function).parameters)[2:]  # behind record and seed
+        if unknown := sorted(set(options) - set(known)):
+            raise ValueError(f"transform {name!r} has no option {unknown[0]!r} (options: {', '.join(['chance', *known])})")
+        return cls(name, function, chance, options)
+
+
+def transformed(record: Record, transforms: list[Transform], seed: int) -> Record:
+    """The record after its transforms. What happens to it follows from the recipe's seed and its id, so it is the same in every epoch and stage."""
+    for t in transforms:
+        if generator(seed, "transform", t.name, record.id).random() < t.chance:
+            record = t.function(record, seed, **t.options) or record
+    return record
+
+
+@dataclasses.dataclass
+class TransformedSource:
+    """Items of a world whose records were transformed; media stay."""
+
+    source: Source
+    transforms: list[Transform]
+    seed: int
+
+    def item(self, number: int) -> Sample:
+        sample = self.source.item(number)
+        return Sample(transformed(sample.record, self.transforms, self.seed), sample.media)
 
 
 def read_records(recipe: Recipe, config: SourceConfig) -> list[Record]:

@@ -7,6 +7,7 @@ import pytest
 
 from configs.schema import DataConfig, SourceConfig
 from data.media import write_media
+from data.record import answer_text
 from data.stream import ItemError, RecordSource, WorldSource
 from models.media import Media
 from training.sources import build_source, read_records
@@ -16,6 +17,7 @@ class Recipe:
     """As much of a recipe as sources read."""
 
     def __init__(self, root, **sources):
+        self.seed = 0
         self.data = DataConfig(root=str(root), sources={name: SourceConfig(**source) for name, source in sources.items()})
 
 
@@ -80,3 +82,56 @@ def test_a_split_without_records_is_named(folder):
 def test_unknown_sources_are_named(folder):
     with pytest.raises(ValueError, match="no source is called 'mien'"):
         build_source(Recipe(folder, mine={"world": "audio"}), "mien", 0)
+
+
+# --- transforms
+
+
+def choice(id, question="What did she do?"):
+    options = {"options": ["sat", "ran", "slept"], "answer": ["B"], "answer_type": "choice"}
+    return {"id": id, "question": question, "media": [{"kind": "audio", "path": "0.wav"}], **options}
+
+
+def transforms_of(folder, *lines, rows=None):
+    (folder / "choices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows or [choice(f"c{i}") for i in range(200)]))
+    recipe = Recipe(folder, mine={"reader": "jsonl", "path": "choices.jsonl", "transforms": list(lines)})
+    return build_source(recipe, "mine", 0).records
+
+
+def test_a_share_of_the_records_is_transformed_the_same_ones_each_time(folder):
+    """Half of 200, give or take four standard deviations; all of them where no chance is given."""
+    records = transforms_of(folder, {"name": "invert", "chance": 0.5})
+    inverted = [r.id for r in records if r.id.endswith("/inverted")]
+    assert len(records) == 200 and 72 <= len(inverted) <= 128
+    assert inverted == [r.id for r in transforms_of(folder, {"name": "invert", "chance": 0.5}) if r.id.endswith("/inverted")]
+    everything = transforms_of(folder, {"name": "invert"})
+    assert all(r.question == "What didn't she do?" and r.answer_type == "choices" and r.answer for r in everything)
+
+
+def test_a_record_that_a_transform_does_not_fit_stays(folder):
+    (record,) = transforms_of(folder, {"name": "invert"}, rows=[choice("c", "Name it.")])
+    assert (record.id, record.question, record.answer) == ("c", "Name it.", ["B"])
+
+
+def test_worlds_are_transformed_too(tmp_path):
+    plain = Recipe(tmp_path, easy={"world": "audio", "level": 2, "families": ["compare"]})
+    changed = Recipe(tmp_path, easy={"world": "audio", "level": 2, "families": ["compare"], "transforms": [{"name": "invert"}]})
+    for number in range(5):
+        before, after = (build_source(r, "easy", 0).item(number) for r in (plain, changed))
+        np.testing.assert_array_equal(before.media[0].array, after.media[0].array)
+        assert after.record.id == f"{before.record.id}/inverted" and "isn't" in after.record.question
+        assert not set(after.record.options[ord(letter) - 65] for letter in after.record.answer) & set(answer_text(before.record))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"name": "invrt"}, "unknown transform 'invrt'; did you mean 'invert'"),
+        ({"chance": 0.5}, "needs a name"),
+        ({"name": "invert", "chance": 2}, r"chance 2 is not within \[0, 1\]"),
+        ({"name": "invert", "share": 0.5}, r"transform 'invert' has no option 'share' \(options: chance\)"),
+    ],
+)
+def test_wrong_transforms_are_named(folder, line, message):
+    with pytest.raises(ValueError, match=message):
+        transforms_of(folder, line)
