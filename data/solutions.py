@@ -17,22 +17,25 @@ from data.record import Record, StepKind
 Label = float | int | None  # of a step: in [0, 1], or None where it was not measured
 
 
-def mark_steps(parsed: Parsed, labels: Sequence[Label] | None = None) -> str:
+def mark_steps(parsed: Parsed, labels: Sequence[Label] | None = None, partial: bool = False) -> str:
     """The completion with `<|step|>` behind each step and behind the answer. What a completion says is escaped first, so text can never pose as
     a placeholder.
 
     `labels` gives the teacher-forced form: behind each placeholder stands `+` or `-` (a label of at least 0.5, or less), where the next steps can
-    read it; unmeasured steps show `+`. A completion without an answer cannot be judged as a solution: `ValueError`.
+    read it; unmeasured steps show `+`. A completion without an answer cannot be judged as a solution: `ValueError`, unless
+    `partial` says that only its steps are meant.
     """
-    if parsed.answer is None:
+    if parsed.answer is None and not partial:
         raise ValueError("a completion without an answer is no solution to score")
-    marks = [protocol.STEP] * (len(parsed.steps) + 1)
+    whole = parsed.answer is not None
+    marks = [protocol.STEP] * (len(parsed.steps) + whole)
     if labels is not None:
         if len(labels) != len(marks):
-            raise ValueError(f"{len(labels)} labels for {len(parsed.steps)} steps and an answer")
+            raise ValueError(f"{len(labels)} labels for {len(parsed.steps)} steps" + (" and an answer" if whole else ""))
         marks = [protocol.STEP + ("-" if label is not None and label < 0.5 else "+") for label in labels]
     steps = protocol.STEP_DELIMITER.join(protocol.escape(step) + mark for step, mark in zip(parsed.steps, marks, strict=False))
-    return f"{protocol.THINK}{steps}{protocol.END_THINK}{protocol.ANSWER}{protocol.escape(parsed.answer)}{protocol.END_ANSWER}{marks[-1]}"
+    thought = f"{protocol.THINK}{steps}{protocol.END_THINK}"
+    return f"{thought}{protocol.ANSWER}{protocol.escape(parsed.answer)}{protocol.END_ANSWER}{marks[-1]}" if parsed.answer is not None else thought
 
 
 @dataclasses.dataclass(slots=True)

@@ -20,8 +20,8 @@ from training.step_labelling import Drawn
 @dataclasses.dataclass
 class Part:
     """What one forward pass holds. batch: left-padded prompts with their media; ids [N, R] right-padded; owners [N]: the prompt of each; targets [P]
-    (NaN: no label) with their counts and weights [P]; last [N]: which placeholder is the answer's; right [N]: is the answer right;
-    pass_rates [B] of the prompts, where they are known."""
+    (NaN: no label) with their counts and weights [P]; last [N]: which placeholder is the answer's (the last step's, where a stored solution has
+    none); right [N]: is it right; pass_rates [B] of the prompts, where they are known."""
 
     batch: dict[str, Tensor]
     ids: Tensor
@@ -88,7 +88,7 @@ def encode_part(
     step_id = tokenizer.convert_tokens_to_ids(protocol.STEP)
     prompts = sorted({d.owner for d in drawn})
     forced = form == "teacher_forced"
-    texts = [mark_steps(d.solution.parsed, d.solution.labels if forced else None) for d in drawn]
+    texts = [mark_steps(d.solution.parsed, d.solution.labels if forced else None, partial=d.solution.answer is None) for d in drawn]
     rows = [torch.tensor(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     if forced:
         check_forced(rows, step_id, label_token_ids(tokenizer))

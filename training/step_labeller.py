@@ -73,12 +73,12 @@ class StoredSolutions:
         self.context = context
         self.by_record: dict[str, list[LabelledSolution]] = {}
         for solution in read_solutions(path):
-            if solution.answer is not None:
+            if solution.labels:
                 media = [dataclasses.replace(m, path=str(Path(path).parent / m.path)) for m in solution.record.media]
                 solution.record = dataclasses.replace(solution.record, media=media)
                 self.by_record.setdefault(solution.record.id, []).append(solution)
         if not self.by_record:
-            raise ValueError(f"{path} holds no solution with an answer")
+            raise ValueError(f"{path} holds no labelled solution")
         self.records = [solutions[0].record for solutions in self.by_record.values()]
         self.source = "+".join(sorted({s.source for solutions in self.by_record.values() for s in solutions}))
 

@@ -66,3 +66,16 @@ def test_a_prm_learns_from_the_file(start):
 
 def test_batches_count_as_steps():
     assert StepLabelsConfig(**STAGE).steps == 3
+
+
+def test_a_prm_learns_from_foreign_solutions_whose_steps_alone_are_labelled(start, tmp_path):
+    from data.step_formats import convert
+
+    rows = [{"problem": f"{i} + 1?", "steps": ["red: 7", f"sum: {i}"], "label": i % 2 - 1, "id": str(i)} for i in range(6)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    convert("processbench", "focal", tmp_path / "rows.json", tmp_path / "ours.jsonl")
+    prm = {"name": "prm", "kind": "prm", "solutions": str(tmp_path / "ours.jsonl"), "steps": 2, "batch_size": 3, "num_workers": 0, "lr": 0.01}
+    folder = start("name=foreign", flow(prm))
+    first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-5) and first["unmeasured"] > 0
+    assert json.loads((folder / "stages/0-prm/done.json").read_text())["label_source"] == "processbench"
