@@ -149,5 +149,6 @@ BENCHES = Registry(
         "rollout": "bench.rollout:rollout",
         "update": "bench.update:update",
         "tw_loss": "bench.tw_loss:tw_loss",
+        "prm": "bench.prm:prm",
     },
 )

@@ -73,9 +73,9 @@ def build_answerer(
 ) -> Answerer:  # fmt: skip
     """The answerer of a recipe's strategy line: `{name: greedy}`, `{name: best_of_n, n: 8, scorer: prm}`, or any other registered strategy. A scorer
     without a path is the last process reward model of `run_dir`. `samples` (folder, stem) is where whole samples are kept, so that strategies share
-    them; `fingerprint` says which weights they are of."""
+    them; `fingerprint` says which weights they are of. A policy may stand in for the model."""
     made, scorer = build_strategy(strategy, run_dir, seed)
-    policy: Policy = ModelPolicy(model, processor, seed=seed, fingerprint=fingerprint)
+    policy: Policy = model if hasattr(model, "sample") else ModelPolicy(model, processor, seed=seed, fingerprint=fingerprint)
     if samples is not None and made.config.temperature > 0:
         policy = PooledPolicy(policy, *samples, made.config.temperature, max_new_tokens, [seed])
     return ModelAnswerer(policy, made, scorer, max_new_tokens=max_new_tokens, seed=seed)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from configs.schema import Strict
-from reasoning.policy import Asked
+from reasoning.policy import Asked, Policy
 from reasoning.scorers.guide import Guide
 from reasoning.trace import Generation
 
@@ -44,6 +44,9 @@ class Scorer(abc.ABC):
     @property
     def fingerprint(self) -> str:
         return f"{self.name}/{self.config.model_dump_json()}/{self.seed}"
+
+    def bind(self, policy: Policy) -> None:
+        """Hear whose solutions will be judged, before any are."""
 
     @abc.abstractmethod
     def score(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[Scored]:

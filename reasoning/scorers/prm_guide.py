@@ -50,17 +50,20 @@ class PRMGuide:
 
     def _read(self, rows: list[int], parts: list[tuple[str, ...]]) -> list[int]:
         """Move the session to these rows and read the new parts of each; returns the tokens read per row."""
-        self.session = self.session.fork(rows)
-        self.names, self.labels = [self.names[r] for r in rows], [list(self.labels[r]) for r in rows]
-        self.parts = [(*self.parts[r], *new) for r, new in zip(rows, parts, strict=True)]
-        self.scores, before = [list(self.scores[r]) for r in rows], [self.lengths[r] for r in rows]
-        self.lengths = list(before)
+        self._move(rows, parts)
+        before = list(self.lengths)
         forced = getattr(self.scorer.loaded[0].config, "prm_form", "placeholder") == "teacher_forced"
         size = max(map(len, parts), default=0)
         rounds = [[new[i : i + 1] for new in parts] for i in range(size)] if forced else [parts]
         for turn in rounds:
             self._extend(turn, forced)
         return [now - then for now, then in zip(self.lengths, before, strict=True)]
+
+    def _move(self, rows: list[int], parts: list[tuple[str, ...]]) -> None:
+        self.session = self.session.fork(rows)
+        self.names, self.labels = [self.names[r] for r in rows], [list(self.labels[r]) for r in rows]
+        self.parts = [(*self.parts[r], *new) for r, new in zip(rows, parts, strict=True)]
+        self.scores, self.lengths = [list(self.scores[r]) for r in rows], [self.lengths[r] for r in rows]
 
     def _extend(self, parts: Sequence[Sequence[str]], forced: bool) -> None:
         import torch

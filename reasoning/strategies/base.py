@@ -67,6 +67,8 @@ class Strategy(abc.ABC):
         """One result per item, in order. Items that the policy cannot take come back with `error`."""
         if self.needs_scorer and scorer is None:
             raise ValueError(f"strategy {self.name!r} needs a scorer: scorer=prm:DIR, or one of the others (python -m eval list)")
+        if scorer is not None:
+            scorer.bind(policy)
         problems = [policy.problem(item) for item in asked]
         fine = [item for item, problem in zip(asked, problems, strict=True) if problem is None]
         solved = iter(self.solve(fine, policy, scorer, budget or Budget()) if fine else [])
