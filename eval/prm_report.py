@@ -128,9 +128,10 @@ def _stage_html(folder: Path) -> Markup:
     errors = whole["first_error"]
     words = Markup(
         "<p>First wrong step: F1 {} (with an error {}, without {}). Of two solutions to one question the right one scores higher in {} %. "
-        "A random one is right in {} %, the best by score in {} %, the oracle's in {} %.</p>"
+        "A random one is right in {} %, the majority in {} %, the best by score in {} %, the oracle's in {} %.</p>"
     ).format(
-        *(_text(errors[k]) for k in ("f1", "erroneous", "correct")), *(number(100 * choice[k]) for k in ("pairs", "random", "best", "oracle"))
+        *(_text(errors[k]) for k in ("f1", "erroneous", "correct")),
+        *(number(100 * choice[k]) for k in ("pairs", "random", "majority", "best", "oracle")),
     )  # fmt: skip
     return html + words + reliability_svg(whole["steps"], "steps") + reliability_svg(whole["answers"], "answers") + _labels_html(folder)
 

@@ -125,23 +125,36 @@ def _gold(row: dict[str, Any]) -> int | None:
 
 def selection(rows: Sequence[dict[str, Any]]) -> dict[str, float | int]:
     """What the answers' scores are worth for choosing among the solutions of a question: `pairs`, the share of (right, wrong) pairs of one question
-    in the right order, ties half; accuracy of a `random` solution, of the `best` by score, and of the `oracle`, over all questions."""
+    in the right order, ties half; accuracy of a `random` solution, of the `majority` (ties: first drawn), of the `best` by score, of the answer with
+    the largest `weighted` vote, and of the `oracle`, over all questions."""
     by_question: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["labels"][-1] is not None:
             by_question.setdefault(row["id"], []).append(row)
-    pairs, rates, best, oracle = [], [], [], []
+    found: dict[str, list[float]] = {name: [] for name in ("random", "majority", "best", "weighted", "oracle")}
+    pairs = []
     for mine in by_question.values():
         s, y, w = ([f(row) for row in mine] for f in (lambda r: r["scores"][-1], lambda r: r["labels"][-1], lambda r: r.get("count", 1)))
-        found = auroc(s, y, w)
-        pairs += [] if found is None else [found]
-        rates.append(float(np.average(y, weights=w)))
-        best.append(y[int(np.argmax(s))])
-        oracle.append(max(y))
+        ordered = auroc(s, y, w)
+        pairs += [] if ordered is None else [ordered]
+        found["random"].append(float(np.average(y, weights=w)))
+        found["best"].append(y[int(np.argmax(s))])
+        found["oracle"].append(max(y))
+        found["majority"].append(_voted(mine, lambda row: 1.0))
+        found["weighted"].append(_voted(mine, lambda row: row["scores"][-1]))
     mean = lambda values: float(np.mean(values)) if values else 0.0  # noqa: E731
-    return {
-        "questions": len(rates), "mixed": len(pairs), "pairs": mean(pairs), "random": mean(rates), "best": mean(best), "oracle": mean(oracle),
-    }  # fmt: skip
+    return {"questions": len(by_question), "mixed": len(pairs), "pairs": mean(pairs), **{name: mean(values) for name, values in found.items()}}
+
+
+def _voted(rows: Sequence[dict[str, Any]], weight: Callable[[dict[str, Any]], float]) -> float:
+    """Is the answer with the largest sum of weights right? Solutions whose answer could not be read have no vote."""
+    votes: dict[str, float] = {}
+    right: dict[str, float] = {}
+    for row in rows:
+        if row.get("answer") is not None:
+            votes[row["answer"]] = votes.get(row["answer"], 0.0) + row.get("count", 1) * weight(row)
+            right[row["answer"]] = row["labels"][-1]
+    return right[max(votes, key=votes.__getitem__)] if votes else 0.0
 
 
 def accepted(rows: Sequence[dict[str, Any]], threshold: float = THRESHOLD) -> list[dict[str, Any]]:

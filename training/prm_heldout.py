@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data import answers
 from data.label_report import label_report
 from data.stream import Mixture, WorldSource
 from training.prm_batches import score_solutions
@@ -59,8 +60,10 @@ def score_line(drawn: Any, scores: list[float], pass_rate: float, value: float |
     """One solution: the scores of its steps and, last, of its answer, beside the exact labels and the kinds of the steps."""
     solution = drawn.solution
     media = sorted({m.kind for m in solution.record.media})
+    answer = answers.canonical(solution.answer, solution.record)
     return {
-        "id": solution.record.id, "modality": "+".join(media) or "text", "level": solution.record.meta.get("level"), "count": drawn.count,
+        "id": solution.record.id, "answer": answer, "modality": "+".join(media) or "text", "level": solution.record.meta.get("level"),
+        "count": drawn.count,
         "kinds": solution.kinds, "scores": [round(score, 6) for score in scores], "labels": solution.exact, "pass_rate": pass_rate, "value": value,
     }  # fmt: skip
 

@@ -115,6 +115,17 @@ def test_selection_among_the_solutions_of_a_question():
     assert found["best"] == pytest.approx(1 / 3) and found["oracle"] == pytest.approx(2 / 3)
 
 
+def test_votes_among_the_solutions_of_a_question():
+    ten, twelve = {"answer": "10"}, {"answer": "12"}
+    rows = [
+        row(scores=(0.9,), labels=(0,), kinds=(), **ten), row(scores=(0.4,), labels=(1,), kinds=(), count=2, **twelve),
+        row(scores=(0.2,), labels=(0,), kinds=(), answer=None, count=9),
+    ]  # fmt: skip
+    found = selection(rows)
+    assert found["majority"] == 1.0 and found["best"] == 0.0 and found["weighted"] == 0.0  # .9 against 2 * .4
+    assert selection([row(scores=(0.9,), labels=(1,), kinds=(), answer=None)])["majority"] == 0.0
+
+
 def test_precision_of_acceptance_by_difficulty():
     rows = [row(str(i), (0.9,), (int(i < 1),), (), pass_rate=0.1) for i in range(10)] + [row("e", (0.2,), (1,), (), pass_rate=1.0)]
     hard, easy = accepted(rows)
