@@ -53,7 +53,7 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     _claim(recipe, run_dir)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # said, so that torchrun shares the work on CPU too
     clock = Clock(run_dir / "phases.json")
     model, processor = clock.time("build", build_reasoner, recipe)
     if recipe.model.gradient_checkpointing:

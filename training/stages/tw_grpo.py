@@ -29,6 +29,7 @@ from training.update import Objective, Part, Weighting, accumulate, cut
 
 DRIFT_LIMIT = 0.05  # mean |log-probability of sampler - of trainer| above this means that they are not the same model
 SHOWN_EVERY = 20  # steps between the groups that are kept for the report
+SUMS = ("tokens", "reward_failures", "zero_variance_groups", "prompts_drawn", "generate_tokens_per_s", "reward_tokens_per_s", "update_tokens_per_s")
 OWN_OPTIONS = ("delta", "tau_positive", "tau_negative")  # of `policy_loss`, that only some losses read
 
 
@@ -139,7 +140,7 @@ class TWGRPOStage:
         update = self._update(parts)
         seconds = time.perf_counter() - start
         metrics = self.context.mean_of(self._metrics(parts) | {"update_tokens_per_s": sum(p.tokens(True) for p in parts) / max(1e-9, seconds)})
-        metrics["tokens"] *= self.context.world_size
+        metrics |= {key: value * self.context.world_size for key, value in metrics.items() if key in SUMS}
         if self.log is not None and step % SHOWN_EVERY == 0:
             self.log.add(parts[0], self.context.model, self.context.processor.tokenizer, self.objective, step + 1)
         return metrics | update
