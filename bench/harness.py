@@ -42,7 +42,7 @@ class Setting:
 @dataclasses.dataclass
 class Comparison:
     """ours, peer: one whole run of either side, each from the same state. `same` takes both results and returns what it found equal, or raises
-    `Different`. work: tokens (or another unit) that one run of a side is worth, ours and the peer's, for rates. goals: the smallest ratio peer /
+    `DifferentError`. work: tokens (or another unit) that one run of a side is worth, ours and the peer's, for rates. goals: the smallest ratio peer /
     ours of `time` and, where given, of `memory` (peak extra memory of one run), that we want to reach."""
 
     ours: Callable[[], Any]
@@ -56,15 +56,15 @@ class Comparison:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class Different(ValueError):
+class DifferentError(ValueError):
     """Both sides did not compute the same thing: their times mean nothing."""
 
 
 def close(ours: torch.Tensor, peer: torch.Tensor, tolerance: float, what: str) -> str:
-    """What `same` says of two tensors within a relative L2 distance; `Different` beyond it."""
+    """What `same` says of two tensors within a relative L2 distance; `DifferentError` beyond it."""
     distance = float((ours.double() - peer.double()).norm() / peer.double().norm().clamp(min=1e-30))
     if ours.shape != peer.shape or not distance <= tolerance:
-        raise Different(f"{what} differ: relative L2 {distance:.1e} > {tolerance:.0e} (shapes {tuple(ours.shape)}, {tuple(peer.shape)})")
+        raise DifferentError(f"{what} differ: relative L2 {distance:.1e} > {tolerance:.0e} (shapes {tuple(ours.shape)}, {tuple(peer.shape)})")
     return f"{what} equal (relative L2 {distance:.1e})"
 
 

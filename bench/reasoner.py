@@ -27,9 +27,8 @@ def llm_config(setting: Setting, **changes: Any) -> dict[str, Any]:
 def build(setting: Setting, fusion: list[dict] | None = None, max_frames: int = 64, **changes: Any) -> FocalModel:
     """A reasoner over video; weights follow from the setting's seed."""
     width = setting.pick(16, 64, 256)
-    encoder = {
-        "name": "frames", "width": width, "depth": 1, "heads": 2, "size": 32, "channels": 8, "max_frames": max_frames, "tokens_per_frame": FRAME_TOKENS,
-    }  # fmt: skip
+    encoder = {"name": "frames", "width": width, "depth": 1, "heads": 2, "size": 32, "channels": 8, "max_frames": max_frames}
+    encoder["tokens_per_frame"] = FRAME_TOKENS
     stream = {"encoder": encoder, "projector": {"name": "mlp"}, "fusion": fusion or [{"tokens": "all"}], "token_id": VIDEO}
     torch.manual_seed(setting.seed)
     model = FocalModel(FocalConfig(llm=llm_config(setting, **changes), streams={"video": stream}))

@@ -3,7 +3,7 @@
 import torch
 
 from bench import reasoner
-from bench.harness import Comparison, Different, Setting
+from bench.harness import Comparison, DifferentError, Setting
 from models.sampler import sample
 
 GROUP = 8
@@ -30,7 +30,7 @@ def rollout(setting: Setting) -> Comparison:
         mine = ours(0.0).view(prompts, GROUP, new)
         share = float((mine == greedy[:, None]).float().mean())
         if share < (0.9 if setting.gpu else 1.0):  # bfloat16 breaks near-ties either way, and a row goes its own way from there on
-            raise Different(f"greedy outputs: only {share:.1%} of the tokens are equal")
+            raise DifferentError(f"greedy outputs: only {share:.1%} of the tokens are equal")
         return f"greedy outputs equal ({share:.1%} of {mine.numel()} tokens)"
 
     tokens = prompts * GROUP * new

@@ -283,27 +283,28 @@ class Choice:
     def __call__(self, logits: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """(tokens [R], their log-probabilities [R]) from the logits [R, V] of `rows`."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        logps = torch.log_softmax(wide / (self.temperature or 1.0), -1)
+        shares = torch.softmax(wide if self.temperature in (0, 1) else wide / self.temperature, -1)
         if self.uniform is None:
-            token = logps.argmax(-1)
+            token = shares.argmax(-1)
         else:
-            cumulated = self._kept(logps).exp().cumsum(-1)
+            cumulated = self._kept(shares).cumsum(-1)
             # The last sum is what is left of 1 after rounding and cutting: scaled by it, no draw falls behind the last token.
             point = self.uniform[rows, step].to(wide.dtype) * cumulated[:, -1]
             token = torch.searchsorted(cumulated, point[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-        return token, logps.gather(-1, token[:, None])[:, 0]
+        return token, shares.gather(-1, token[:, None])[:, 0].log()
 
-    def _kept(self, logps: Tensor) -> Tensor:
-        """Log-probabilities with -inf for what top-k and top-p leave out: the k likeliest tokens; of these the likeliest whose sum reaches p."""
+    def _kept(self, shares: Tensor) -> Tensor:
+        """Probabilities with 0 for what top-k and top-p leave out: all but the k likeliest tokens; of these all but the likeliest whose share of
+        the rest reaches p."""
         if self.top_k is None and self.top_p == 1:
-            return logps
-        ordered, tokens = logps.sort(dim=-1, descending=True, stable=True)
+            return shares
+        ordered, tokens = shares.sort(dim=-1, descending=True, stable=True)
         if self.top_k is not None:
-            ordered[:, self.top_k :] = -torch.inf
+            ordered[:, self.top_k :] = 0
         if self.top_p < 1:
-            share = ordered.softmax(-1)
-            ordered = ordered.masked_fill(share.cumsum(-1) - share >= self.top_p, -torch.inf)
-        return torch.full_like(logps, -torch.inf).scatter(-1, tokens, ordered)
+            share = ordered / ordered.sum(-1, keepdim=True)
+            ordered = ordered.masked_fill(share.cumsum(-1) - share >= self.top_p, 0)
+        return torch.zeros_like(shares).scatter(-1, tokens, ordered)
 
 
 @contextlib.contextmanager

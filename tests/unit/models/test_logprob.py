@@ -26,6 +26,7 @@ def by_numpy(hidden, head, labels, temperature=1.0):
 @pytest.mark.parametrize("elements", [1 << 24, 33, 11])  # one chunk, chunks of three positions (the last of one), chunks of one
 def test_cross_entropy_and_its_gradients(monkeypatch, elements):
     monkeypatch.setattr(logprob, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(logprob, "CHUNK_POSITIONS", 1)
     hidden, head, labels = problem()
     loss = logprob.cross_entropy(hidden, head, labels)
     assert loss.item() == pytest.approx(-by_numpy(hidden, head, labels)[0].sum(), rel=1e-12)
@@ -39,6 +40,7 @@ def test_cross_entropy_and_its_gradients(monkeypatch, elements):
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_chosen_logps_and_entropy(monkeypatch, elements, temperature):
     monkeypatch.setattr(logprob, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(logprob, "CHUNK_POSITIONS", 1)
     hidden, head, chosen = problem()
     logps, entropy, norm = logprob.chosen_logps(hidden, head, chosen, temperature)
     expected, expected_entropy = by_numpy(hidden, head, chosen, temperature)
@@ -76,7 +78,35 @@ def test_full_logits_are_never_held(monkeypatch):
             return out
 
     monkeypatch.setattr(logprob, "CHUNK_ELEMENTS", 4 * 500)
+    monkeypatch.setattr(logprob, "CHUNK_POSITIONS", 1)
     hidden, head, labels = problem(64, 3, 500)
     with Watch():
         logprob.cross_entropy(hidden, head, labels).backward()
     assert max(largest) <= 4 * 500 < 64 * 500
+
+
+@pytest.mark.parametrize("elements", [1 << 24, 22])
+def test_backward_twice_and_only_what_is_asked_for(monkeypatch, elements):
+    """A second backward pass gives the same; a frozen head or frozen hidden states get no gradient."""
+    monkeypatch.setattr(logprob, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(logprob, "CHUNK_POSITIONS", 1)
+    hidden, head, chosen = problem()
+    total = logprob.chosen_logps(hidden, head, chosen)[0].sum()
+    first = torch.autograd.grad(total, (hidden, head), retain_graph=True)
+    for once, again in zip(first, torch.autograd.grad(total, (hidden, head)), strict=True):
+        assert torch.allclose(once, again, rtol=1e-12)
+    frozen = logprob.chosen_logps(hidden, head.detach(), chosen)[0].sum()
+    assert torch.allclose(torch.autograd.grad(frozen, hidden)[0], first[0], rtol=1e-12)
+    frozen = logprob.cross_entropy(hidden.detach(), head, chosen)
+    assert torch.allclose(torch.autograd.grad(frozen, head)[0], -first[1], rtol=1e-12)
+
+
+def test_under_autocast_as_without_but_in_bfloat16():
+    hidden, head, chosen = problem(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logps, _, _ = logprob.chosen_logps(hidden, head, chosen)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in (hidden, head)]
+    expected, _, _ = logprob.chosen_logps(*rounded, chosen)
+    assert logps.dtype == torch.float32 and torch.equal(logps, expected)
+    for found, wanted in zip(torch.autograd.grad(logps.sum(), (hidden, head)), torch.autograd.grad(expected.sum(), rounded), strict=True):
+        assert found.dtype == torch.float32 and torch.equal(found, wanted.float())
