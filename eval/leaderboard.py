@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.benchmarks.base import natural
 from eval.report import track
+from eval.report_samples import OUTCOMES, Source, group
 from eval.results import measure, measure_order, read_results, write_atomic
+
+MOST_RUNS, MOST_VALUES = 6, 40  # on the page's panels; the table has them all
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,12 +47,44 @@ def gather(runs: Sequence[Path]) -> Board:
 
 def write_leaderboard(runs: Sequence[Path], out: Path) -> Board:
     """Write the page and return what is in it."""
+    from markupsafe import Markup
+
     from eval.report_page import environment
 
     board = gather(runs)
+    page = environment()
+    found = browser(board)
+    cards = Markup(page.get_template("report_sections.html.j2").module.samples(found)) if found else None
     links = {line["run"]: _link(line["path"], out) for line in board.lines}
-    write_atomic(Path(out), environment().get_template("leaderboard.html.j2").render(board=board, links=links, best=best_cells(board)))
+    shown = {"board": board, "links": links, "best": best_cells(board), "panels": panels(board), "cards": cards}
+    write_atomic(Path(out), page.get_template("leaderboard.html.j2").render(**shown))
     return board
+
+
+def panels(board: Board) -> list[dict[str, Any]]:
+    """Bars along every axis of every column: one line per value, one dot per run that has it (the first `MOST_RUNS`), in the runs' colours."""
+    found = []
+    for column in board.columns:
+        lines = [(k, line["cells"][column]["row"]) for k, line in enumerate(board.lines[:MOST_RUNS]) if column in line["cells"]]
+        for axis in dict.fromkeys(axis for _, row in lines for axis in row.get("breakdown", {})):
+            tables = [(k, row.get("breakdown", {}).get(axis, {})) for k, row in lines]
+            values = sorted({value for _, cells in tables for value in cells}, key=natural)
+            if len(values) < 2 or len(values) > MOST_VALUES:
+                continue
+            dots = {v: [{"run": k, "at": 100 * cells[v]["score"], "n": cells[v]["n"]} for k, cells in tables if v in cells] for v in values}
+            found.append({"benchmark": column[0], "level": column[1], "modality": lines[0][1]["modality"], "axis": axis, "values": dots})
+    return found
+
+
+def browser(board: Board) -> dict[str, Any] | None:
+    """Items of every column with the answers of the runs beside each other; the best run's outcome decides the colour, the worst comes first."""
+    groups = []
+    for column in board.columns:
+        lines = [line for line in reversed(board.lines[:MOST_RUNS]) if column in line["cells"]]
+        sources = [s for s in (Source(line["run"], line["path"], line["cells"][column]["row"]) for line in lines) if s.kept]
+        if sources:
+            groups.append(group(sources))
+    return {"groups": groups, "outcomes": OUTCOMES, "changed": "changed between runs"} if groups else None
 
 
 def best_cells(board: Board) -> dict[tuple, float]:

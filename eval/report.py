@@ -19,7 +19,10 @@ from eval.results import measure, measure_order, read_results, write_atomic
 TEMPLATE = "report.html.j2"
 CURVES = ("loss", "reward", "accuracy", "entropy", "kl", "effective_ratio", "grad_norm", "tokens_per_s", "lr")  # drawn first, in this order
 HIDDEN_CURVES = {"stage", "step", "tokens", "skipped"}
-FLOORS = {"blank_media": "blank", "shuffled_media": "shuffled", "shuffled_options": "shuffled options", "commonest_answer": "blind guess"}
+FLOORS = {
+    "blank_media": "blank", "shuffled_media": "shuffled", "commonest_answer": "blind guess", "always_first": "first option",
+    "always_option": "best fixed letter", "longest_option": "longest option", "random_option": "random",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -162,6 +165,12 @@ def samples(facts: Facts) -> dict[str, Any] | None:
     return collect(facts.run_dir, facts.rows)
 
 
+def search(facts: Facts) -> Any:
+    from eval.report_search import section
+
+    return section(facts)
+
+
 def rollouts(facts: Facts) -> Any:
     from eval.report_rollouts import section
 
@@ -192,6 +201,7 @@ SECTIONS = [
     Section("scores", "Scores", scores),
     Section("breakdown", "Where it is right", breakdown),
     Section("prm", "Process reward model", prm_section),
+    Section("search", "Search", search),
     Section("samples", "Samples", samples),
     Section("rollouts", "Rollouts", rollouts),
     Section("learning", "Learning", learning),

@@ -1,6 +1,7 @@
 """The items that a report shows: media, question, steps with their verdicts, the answer of every stage."""
 
 import collections
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +18,45 @@ PER_GROUP_DEFAULT = 12
 OUTCOMES = ("wrong", "right", "unparsed")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """One column of answers to the same items: what it is called, where its run is, its row of results."""
+
+    name: str
+    folder: Path
+    row: dict[str, Any]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the rows and the items are there."""
+        return "items" in self.row and (self.folder / self.row["per_item"]).is_file() and (self.folder / self.row["items"]).is_file()
+
+
 def collect(run_dir: Path, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Cards by measure: items of the last greedy row, wrong, right and unparsed ones in turn, with what the other stages answered."""
     greedy = [row for row in rows if row["strategy"] == "greedy"]
     groups = []
     for key in sorted({measure(r) for r in greedy}, key=measure_order):
-        measured = [r for r in greedy if measure(r) == key]
-        measured = [r for r in measured if "items" in r and (run_dir / r["per_item"]).is_file() and (run_dir / r["items"]).is_file()]
-        measured = [r for r in measured if r["items"] == measured[-1]["items"]]
-        if measured:
-            groups.append(_group(run_dir, measured))
-    return {"groups": groups, "outcomes": OUTCOMES} if groups else None
+        sources = [s for s in (Source(r["stage"], run_dir, r) for r in greedy if measure(r) == key) if s.kept]
+        sources = [s for s in sources if s.row["items"] == sources[-1].row["items"]]
+        if sources:
+            groups.append(group(sources))
+    return {"groups": groups, "outcomes": OUTCOMES, "changed": "changed since the stage before"} if groups else None
 
 
-def _group(run_dir: Path, measured: list[dict[str, Any]]) -> dict[str, Any]:
-    last = measured[-1]
-    by_stage = {row["stage"]: {item["id"]: item for item in read_items(run_dir / row["per_item"])} for row in measured}
-    final = list(by_stage[last["stage"]].values())
-    before = next((by_stage[r["stage"]] for r in reversed(measured) if r["stage"] != last["stage"]), {})
-    wanted = choose(final, before, PER_GROUP.get(last["modality"], PER_GROUP_DEFAULT))
-    records = kept_records(run_dir / last["items"])
-    cards = [card(records[i], {s: items[i] for s, items in by_stage.items() if i in items}, last) for i in wanted if i in records]
+def group(sources: list[Source]) -> dict[str, Any]:
+    """The cards of one measure: items of the last source, with the answers of all of them."""
+    last = sources[-1]
+    answers = {s.name: {item["id"]: item for item in read_items(s.folder / s.row["per_item"])} for s in sources}
+    final = list(answers[last.name].values())
+    before = next((answers[s.name] for s in reversed(sources) if s.name != last.name), {})
+    wanted = choose(final, before, PER_GROUP.get(last.row["modality"], PER_GROUP_DEFAULT))
+    records = kept_records(last.folder / last.row["items"])
+    cards = [card(records[i], {s: items[i] for s, items in answers.items() if i in items}, last) for i in wanted if i in records]
     counts = collections.Counter(outcome(item) for item in final)
     return {
-        "benchmark": measure(last)[0], "level": last["level"], "modality": last["modality"], "stage": last["stage"], "n": last["n"], "cards": cards,
-        "counts": {name: counts[name] for name in OUTCOMES},
+        "benchmark": measure(last.row)[0], "level": last.row["level"], "modality": last.row["modality"], "stage": last.name, "n": last.row["n"],
+        "cards": cards, "counts": {name: counts[name] for name in OUTCOMES},
     }  # fmt: skip
 
 
@@ -66,9 +81,9 @@ def changed(item: dict[str, Any], before: dict[str, Any] | None) -> bool:
     return before is not None and before["correct"] != item["correct"]
 
 
-def card(record: Record, by_stage: dict[str, dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
-    """One item as the template shows it."""
-    item = by_stage[row["stage"]]
+def card(record: Record, by_stage: dict[str, dict[str, Any]], last: Source) -> dict[str, Any]:
+    """One item as the template shows it: the last source's answer, and what each of them said."""
+    item = by_stage[last.name]
     stages = list(by_stage)
     previous = by_stage[stages[-2]] if len(stages) > 1 else None
     parsed = protocol.parse(item["completion"])
@@ -76,7 +91,7 @@ def card(record: Record, by_stage: dict[str, dict[str, Any]], row: dict[str, Any
     return {
         "id": record.id, "question": record.question, "options": record.options or [], "gold": record.answer,
         "gold_text": " · ".join(answer_text(record)), "answer": item["extracted"], "outcome": outcome(item), "reason": item["reason"],
-        "changed": changed(item, previous), "media": _media(record, row), "steps": list(zip(parsed.steps, verdicts, strict=False)),
+        "changed": changed(item, previous), "media": _media(record, last.row), "steps": list(zip(parsed.steps, verdicts, strict=False)),
         "answer_text": chosen_text(record, item["extracted"]) if record.options else None,
         "gold_steps": [s.text for s in record.steps or []], "completion": item["completion"], "finished": item.get("finished", True),
         "history": [{"stage": s, "answer": i["extracted"], "outcome": outcome(i)} for s, i in by_stage.items()],

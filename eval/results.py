@@ -131,8 +131,9 @@ def row_key(row: dict[str, Any]) -> tuple:
 
 
 def measure(row: dict[str, Any]) -> tuple[str, int | None, str]:
-    """What was measured, whoever was measured: (benchmark with its families, level, protocol)."""
-    return " ".join([row["benchmark"], *(row.get("families") or [])]), row["level"], row["protocol"]
+    """What was measured, whoever was measured: (benchmark with its file's name and its families, level, protocol)."""
+    told = [row["benchmark"], row.get("data"), *(row.get("families") or [])]
+    return " ".join(filter(None, told)), row["level"], row["protocol"]
 
 
 def measure_order(key: tuple[str, int | None, str]) -> tuple:

@@ -68,7 +68,7 @@ def evaluate(
     prompts = prompt_sha256(answerer.chat(bench.prompt(r, protocol, instruction)) for r in records)
     facts = {
         "protocol": protocol, "extractor": bench.extractor, "prompt_sha256": prompts, "gold_sha256": gold_sha256(records),
-        "decoding": answerer.settings, "media_budget": budget, "families": bench.options.get("families"),
+        "decoding": answerer.settings, "media_budget": budget, "families": bench.options.get("families"), "data": file_name(bench),
     }  # fmt: skip
     key = hashlib.sha256(json.dumps([facts, model_fingerprint(model), batch_size, seed, name, level], sort_keys=True).encode()).hexdigest()
     passes = plan_passes(records, wanted_controls, store or MediaStore(budget), Path(out_dir) / stem, key, seed, text_only)
@@ -139,6 +139,11 @@ def open_benchmark(name: str, path: Path | None = None, families: list[str] | No
 
 def full_name(bench: Benchmark) -> str:
     return f"{bench.name}/{bench.variant}" if bench.variant else bench.name
+
+
+def file_name(bench: Benchmark) -> str | None:
+    """What tells one's own questions from others of one's own."""
+    return bench.path.stem if bench.wants == "reader" and bench.path else None
 
 
 def find_path(path: str | None, root: str) -> Path | None:
