@@ -58,12 +58,15 @@ class ModelAnswerer:
         return self.policy.chat(user_turn)
 
     def answer(self, asked: Sequence[Asked]) -> list[Answered]:
-        return [answered(result, self.strategy.samples > 1) for result in self.strategy.run_batch(asked, self.policy, self.scorer, self.budget)]
+        kept = {"file": self.policy.path.name} if isinstance(self.policy, PooledPolicy) else {}
+        results = self.strategy.run_batch(asked, self.policy, self.scorer, self.budget)
+        return [answered(result, kept if self.strategy.samples > 1 else None) for result in results]
 
 
-def answered(result: Result, searched: bool) -> Answered:
-    """A result as the rows of an evaluation hold it; a search leaves its outline."""
-    trace = result.trace.outline() | ({"note": result.note} if result.note else {}) if searched and result.error is None else None
+def answered(result: Result, kept: dict[str, str] | None) -> Answered:
+    """A result as the rows of an evaluation hold it; a search leaves its outline, and the name of the `file` that its samples are in."""
+    note = {"note": result.note} if result.note else {}
+    trace = None if kept is None or result.error is not None else result.trace.outline() | kept | note
     return Answered(result.completion, **result.ledger.tokens(), finished=result.finished, error=result.error, trace=trace)
 
 
