@@ -21,25 +21,28 @@ def tw_loss(setting: Setting) -> Comparison:
     mask = (torch.arange(new) < lengths[:, None]).float().to(setting.device)
     advantages = torch.linspace(-1, 1, GROUP).to(setting.device)
 
-    def finish(logps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def finish(logps: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         loss, _ = policy_loss(logps, None, advantages, mask, "tw_grpo", weights=weights)
-        grads = torch.autograd.grad(loss, (hidden, head))
-        return torch.cat([loss.detach()[None].float(), weights.flatten().float(), *(g.flatten().float() for g in grads)])
+        return loss.detach(), weights, *torch.autograd.grad(loss, (hidden, head))
 
-    def ours() -> torch.Tensor:
+    def ours() -> tuple[torch.Tensor, ...]:
         said = hidden[:, prompt - 1 : -1]
         logps, _, norms = chosen_logps(said.flatten(0, 1), head, ids.flatten())
         weights = streaming_token_weights(said.detach(), head, mask, log_normalizer=norms.view(ids.shape))
         return finish(logps.view(ids.shape), weights)
 
-    def peer() -> torch.Tensor:
+    def peer() -> tuple[torch.Tensor, ...]:
         # The published way: log-softmax over prompt and completion of every rollout, then slice; weights from the dense tensor.
         logps = torch.log_softmax((hidden @ head.T).float(), -1)[:, prompt - 1 : -1]
         weights = token_weights(logps, mask)
         return finish(logps.gather(-1, ids[..., None])[..., 0], weights)
 
+    def same(mine: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> str:
+        names = ("loss", "token weights", "gradients of the hidden states", "gradients of the head")
+        return "; ".join(close(a, b, 2e-2 if setting.gpu else 1e-5, what) for a, b, what in zip(mine, theirs, names, strict=True))
+
     return Comparison(
-        ours, peer, "dense log-softmax over [G, P + T, V]", lambda mine, theirs: close(mine, theirs, 2e-2 if setting.gpu else 1e-5, "loss, weights, gradients"),
+        ours, peer, "dense log-softmax over [G, P + T, V]", same,
         sizes={"G": GROUP, "P": prompt, "T": new, "width": width, "vocabulary": vocab},
         goals={"memory": 20.0, "time": 1.0} if setting.gpu else {"memory": 8.0, "time": 1 / 1.1}, work=(GROUP * new,) * 2, unit="completion tokens",
     )  # fmt: skip

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 CLIP = 11.0  # the published clip of a log-ratio
+CHUNK_ELEMENTS = 1 << 20  # log-probabilities held at a time in the streaming form; a constant, so that results never depend on free memory
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,12 +55,12 @@ def streaming_token_weights(
     renorm: bool = False,
     temperature: float = 1.0,
     vocab_chunk: int = 8192,
-    position_chunk: int = 64,
+    position_chunk: int | None = None,
     bias: Tensor | None = None,
     log_normalizer: Tensor | None = None,
 ) -> Tensor:
     """The same weights [G, T] from hidden states [G, T, D] and the head weight [V, D], never holding more than
-    [G, position_chunk, vocab_chunk] log-probabilities. Equal to the dense form to rel. 1e-5 in float32 and 1e-9 in float64; always detached.
+    [G, position_chunk, vocab_chunk] log-probabilities (by default as many positions as make a million). Equal to the dense form to rel. 1e-5 in float32 and 1e-9 in float64; always detached.
 
     `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over
     the head.
@@ -69,16 +70,19 @@ def streaming_token_weights(
     size = head.shape[0]
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
 
+    position_chunk = position_chunk or max(1, CHUNK_ELEMENTS // (len(hidden) * min(size, vocab_chunk)))
+
     def logits(t: slice, v: slice) -> Tensor:
         chunk = hidden[:, t] @ head[v].T
-        return (chunk if bias is None else chunk + bias[v]).to(wide) / temperature
+        chunk = (chunk if bias is None else chunk + bias[v]).to(wide)
+        return chunk if temperature == 1 else chunk / temperature
 
     divergences = []
     for start in range(0, hidden.shape[1], position_chunk):
         t = slice(start, start + position_chunk)
         chunks = [slice(v, v + vocab_chunk) for v in range(0, size, vocab_chunk)]
         norm_GT = _log_normalizer(logits, t, chunks) if log_normalizer is None else log_normalizer[:, t].to(wide)
-        divergences.append(sum(rule.part(logits(t, v) - norm_GT[..., None], alive[:, t], size).double() for v in chunks))
+        divergences.append(sum(rule.part(logits(t, v).sub_(norm_GT[..., None]), alive[:, t], size).double() for v in chunks))
     return _weights(torch.cat(divergences).to(wide), alive, size, alpha, rule, renorm)
 
 
