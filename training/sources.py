@@ -13,6 +13,7 @@ from configs.schema import Recipe, SourceConfig
 from data.record import Record
 from data.stream import RecordSource, Source, WorldSource
 from data.worlds.base import Sample, generator
+from training.options import bind
 
 
 def build_source(recipe: Recipe, name: str, seed: object) -> Source:
@@ -37,7 +38,6 @@ class Transform:
     name: str
     function: Callable[..., Record | None]
     chance: float
-    options: dict[str, Any]
 
     @classmethod
     def parse(cls, line: dict[str, Any]) -> "Transform":
@@ -47,18 +47,14 @@ class Transform:
             raise ValueError(f"a transform needs a name: {line}")
         if not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
             raise ValueError(f"transform {name!r}: chance {chance!r} is not within [0, 1]")
-        function = TRANSFORMS.get(name)
-        known = list(inspect.signature(function).parameters)[2:]  # behind record and seed
-        if unknown := sorted(set(options) - set(known)):
-            raise ValueError(f"transform {name!r} has no option {unknown[0]!r} (options: {', '.join(['chance', *known])})")
-        return cls(name, function, chance, options)
+        return cls(name, bind(name, TRANSFORMS.get(name), options, given=2), chance)
 
 
 def transformed(record: Record, transforms: list[Transform], seed: int) -> Record:
     """The record after its transforms. What happens to it follows from the recipe's seed and its id, so it is the same in every epoch and stage."""
     for t in transforms:
         if generator(seed, "transform", t.name, record.id).random() < t.chance:
-            record = t.function(record, seed, **t.options) or record
+            record = t.function(record, seed) or record
     return record
 
 

@@ -129,7 +129,7 @@ def test_worlds_are_transformed_too(tmp_path):
         ({"name": "invrt"}, "unknown transform 'invrt'; did you mean 'invert'"),
         ({"chance": 0.5}, "needs a name"),
         ({"name": "invert", "chance": 2}, r"chance 2 is not within \[0, 1\]"),
-        ({"name": "invert", "share": 0.5}, r"transform 'invert' has no option 'share' \(options: chance\)"),
+        ({"name": "invert", "share": 0.5}, "'invert' has no option 'share'"),
     ],
 )
 def test_wrong_transforms_are_named(folder, line, message):
