@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from eval.budget_cli import budget_command
 from eval.score_cli import score_command
 
 app = typer.Typer(help="How a model is judged.", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("score")(score_command)
+app.command("budget")(budget_command)
 JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 

@@ -1,6 +1,7 @@
 """What searching was worth: every strategy over the same items against the majority of as many samples, what it cost in tokens, and the search tree
 of one item with the scores of its steps."""
 
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -34,11 +35,17 @@ class Node:
 def section(facts: Any) -> Markup | None:
     """The section of the report, or None where nothing was searched."""
     groups = [shown for rows in searched(facts.rows) if (shown := group(facts.run_dir, rows))]
-    if not groups:
+    pictures = [picture(path) for path in sorted(Path(facts.run_dir).glob("budget-*.png"))]
+    if not groups and not pictures:
         return None
     from eval.report_page import environment
 
-    return Markup(environment().get_template("report_search.html.j2").render(groups=groups))
+    return Markup(environment().get_template("report_search.html.j2").render(groups=groups, pictures=pictures))
+
+
+def picture(path: Path) -> dict[str, str]:
+    """A sweep's drawing, to stand in the page itself."""
+    return {"name": path.stem.removeprefix("budget-"), "url": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()}
 
 
 def searched(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -57,7 +64,7 @@ def group(run_dir: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
     if not kept:
         return None
     items = {id(row): read_items(run_dir / row["per_item"]) for row in kept}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for row in kept:
         rival = next((r for r in kept if r["strategy"] == RIVAL and r["samples"] == row["samples"] and r["temperature"] == row["temperature"]), None)
         gain = compare_items(items[id(rival)], items[id(row)]) if rival is not None and rival is not row else None
@@ -140,7 +147,8 @@ def merged(calls: Sequence[dict[str, Any]], texts: dict[int, str], facts: dict[s
 
 def grown(calls: Sequence[dict[str, Any]], facts: dict[str, str]) -> list[Node]:
     """The tree that a search over steps made."""
-    nodes, roots = [], []
+    nodes: list[Node] = []
+    roots: list[Node] = []
     for call in calls:
         text = protocol.END.join(call["text"].split(protocol.END)[:1])
         for tag in (protocol.THINK, protocol.END_THINK, protocol.END_ANSWER):
