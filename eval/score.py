@@ -46,8 +46,9 @@ class Report:
         return {key: list(self.ci95) if key == "ci95" else getattr(self, key) for key in keys}
 
 
-def score_files(benchmark: OfflineBenchmark, predictions: Path, gold: Path, protocol: str | None = None) -> Report:
-    """Score a predictions file. `ValueError` where nothing can be scored: no gold, no usable prediction for any of its ids, no readable file."""
+def score_files(benchmark: OfflineBenchmark, predictions: Path, gold: Path, protocol: str | None = None, judge: Any = None) -> Report:
+    """Score a predictions file. `judge` (a policy, see `eval.judge`) extracts where the protocol's published scorer asks a language model.
+    `ValueError` where nothing can be scored: no gold, no usable prediction for any of its ids, no readable file."""
     protocol = benchmark.check_protocol(protocol)
     for path in (predictions, gold):
         if not path.exists():
@@ -61,6 +62,10 @@ def score_files(benchmark: OfflineBenchmark, predictions: Path, gold: Path, prot
     found = read_predictions(benchmark, predictions, {r.id for r in records}, problems)
     if not any(r.id in found for r in asked):
         raise ValueError(f"{predictions}: no prediction for any of the {len(asked)} items of {gold}; nothing can be scored" + _first(problems))
+    if judge is not None:
+        from eval.judge import judged
+
+        found = judged(benchmark, asked, found, protocol, judge, problems)
     report = tally(benchmark, asked, found, protocol)
     report.gold_sha256, report.problems = file_sha256(gold), problems
     return report

@@ -19,19 +19,22 @@ def score_command(
     protocol: Annotated[str | None, typer.Option(help="official, strict, … (default: strict where there is one)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     out: Annotated[Path | None, typer.Option(help="write one JSON line per item: id, extracted, prediction, correct, reason")] = None,
+    judge: Annotated[str | None, typer.Option(help="extract by a model: http://host:port/v1, or the folder of a checkpoint (mathvista)")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="the name of the server's model")] = None,
     data_root: Annotated[Path, typer.Option(help="folder of real data sets")] = Path("datasets"),
 ) -> None:
     """Score predictions that were made anywhere, offline."""
     from configs.registry import BENCHMARKS
     from eval.benchmarks.offline import OfflineBenchmark
+    from eval.judge import open_judge
     from eval.score import score_files
 
     name, _, variant = benchmark.partition("/")
     kind = BENCHMARKS.get(name)
     if not issubclass(kind, OfflineBenchmark):
         raise ValueError(f"benchmark {name!r} has no official file to score against; it is run by `python -m eval run`")
-    judge = kind(variant=variant)
-    report = score_files(judge, predictions, gold or judge.gold_path(data_root), protocol)
+    bench = kind(variant=variant)
+    report = score_files(bench, predictions, gold or bench.gold_path(data_root), protocol, open_judge(judge, judge_model) if judge else None)
     if out is not None:
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rows), encoding="utf-8")
     for line in notes(report):

@@ -8,7 +8,7 @@ from data.record import LETTERS, Record
 from eval import extraction
 from eval.benchmarks import mathvista_official as official
 from eval.benchmarks.mathvista_query import lmm_query
-from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem, choice_record, confined
+from eval.benchmarks.offline import JUDGED, Mark, OfflineBenchmark, Prediction, Problem, choice_record, confined
 
 
 class MathVista(OfflineBenchmark):
@@ -72,13 +72,27 @@ class MathVista(OfflineBenchmark):
         """(what the official normalisation is given, the field it came from, why it is empty). The published script asks a language model to extract;
         our offline rules stand in for it."""
         if "extraction" in prediction.given or prediction.response is None:
-            return prediction.answer, "extraction", ""
+            return prediction.answer, "judge" if JUDGED in prediction.row else "extraction", ""
         meta = record.meta
         value = official.read_response(prediction.response, meta["question_type"], meta["answer_type"], meta["choices"])
         if value is not None:
             return value, "response", ""
         found = extraction.extract(prediction.response, record, self.prefer)
         return found.answer or "", "response", "" if found.answer else found.reason
+
+    def judge_prompt(self, record: Record, prediction: Prediction, protocol_name: str) -> str | None:
+        """The published script asks a language model for responses that are neither empty, nor a choice, nor the number asked for."""
+        meta = record.meta
+        if protocol_name == "strict" or "extraction" in prediction.given or prediction.response is None:
+            return None
+        if official.read_response(prediction.response, meta["question_type"], meta["answer_type"], meta["choices"]) is not None:
+            return None
+        from eval.judge import extraction_prompt
+
+        places = {1: "one decimal place", 2: "two decimal places"}.get(_whole(meta["precision"]) or 1)
+        kinds = {"integer": "an integer", "float": f"a number with {places}", "list": "a list"}
+        wanted = "an option's letter" if meta["question_type"] == "multi_choice" else kinds.get(meta["answer_type"], "a few words")
+        return extraction_prompt(lmm_query(meta).partition("Question: ")[2], prediction.response, wanted)
 
     def strict(self, record: Record, prediction: Prediction) -> Mark:
         """An option's letter, since that is what the query asks for; numbers with units and separators; lists by their elements."""

@@ -28,6 +28,9 @@ class Problem:
     detail: str = ""
 
 
+JUDGED = "#judged"  # in a prediction's row: its answer was read by a judge model
+
+
 @dataclasses.dataclass(slots=True)
 class Prediction:
     """One row of a submission. `answer` is what the row states as its final or extracted answer, `response` a raw output to extract from;
@@ -164,6 +167,10 @@ class OfflineBenchmark(Benchmark):
 
     def judge(self, record: Record, completion: str, protocol_name: str) -> Graded:
         return _graded(self.mark(record, Prediction(record.id, None, completion, frozenset(["response"])), protocol_name))
+
+    def judge_prompt(self, record: Record, prediction: Prediction, protocol_name: str) -> str | None:
+        """What a judge model is asked in order to extract this prediction's answer; None where the protocol asks no language model."""
+        return None
 
     def viewed(self, record: Record, prediction: Prediction | None, protocol_name: str) -> Record:
         """The record whose `meta` the score is broken down by; official scripts that trust the submission's own fields override this."""
