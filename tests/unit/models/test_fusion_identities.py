@@ -61,7 +61,7 @@ def test_without_reserved_positions_the_text_model_is_another(make_model, make_b
         moved = text_logits(model, text, torch.ones(1, 2, dtype=torch.long), torch.tensor([[0, 1]]))[0, -1]
         assert not torch.allclose(ours, moved, atol=1e-4)
         model.config.media_rope = "none"  # reserves none: then they are the same
-        assert torch.equal(model(**batch).logits[0, -1], moved)
+        torch.testing.assert_close(model(**batch).logits[0, -1], moved, atol=1e-6, rtol=0)  # not bitwise: the head sees six rows here, two there
 
 
 @pytest.mark.parametrize("family", FAMILIES)
