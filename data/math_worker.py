@@ -16,8 +16,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-SECONDS = 3.0  # for one question; the first one also waits for the imports
-START_SECONDS = 30.0
+SECONDS = 3.0  # for one question
+START_SECONDS = 30.0  # for the imports of a new process
 MEMORY = 2 << 30  # bytes of address space, where the system can limit it
 MAX_LENGTH = 300  # characters; longer expressions are not asked
 
@@ -40,19 +40,22 @@ class MathWorker:
         if self._owner != os.getpid():  # a fork copies the lock and the pipes, but the worker is the parent's
             self._process, self._lock = None, threading.Lock()
         with self._lock:
-            fresh = self._process is None or self._process.poll() is not None
-            if fresh:
-                self._start()
             try:
-                assert self._process is not None and self._process.stdin is not None
-                self._process.stdin.write(json.dumps(question) + "\n")
-                self._process.stdin.flush()
-                line = self._answers.get(timeout=self.seconds + (START_SECONDS if fresh else 0.0))
+                if self._process is None or self._process.poll() is not None:
+                    self._start()
+                    self._say({"value": "1"}, START_SECONDS)  # the imports have their own time: a hostile first question gets no more than others
+                line = self._say(question, self.seconds)
             except (queue.Empty, OSError):
                 self.timeouts += 1
                 self._kill()
                 return None
             return json.loads(line) if line else None
+
+    def _say(self, question: dict[str, Any], seconds: float) -> str:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._answers.get(timeout=seconds)
 
     def value(self, text: str) -> str | None:
         """The value of an expression: exact as `p/q`, 15 digits where it is irrational, else its simplified form; None where it cannot be read."""

@@ -92,3 +92,13 @@ def test_three_sigma_excludes_padding_from_mean_and_deviation():
 def test_unknown_scale_is_named():
     with pytest.raises(ValueError, match="'max' is not one of std"):
         group_advantages(torch.zeros(1, 2), "max")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 20), min_size=4, max_size=4), st.floats(0.1, 50))
+def test_the_z_score_changes_with_the_scale_of_rewards_only_through_eps(values, scale):
+    rewards = torch.tensor([values], dtype=torch.float64)
+    torch.testing.assert_close(group_advantages(rewards * scale, eps=0.0), group_advantages(rewards, eps=0.0), atol=1e-9, rtol=1e-9)
+    std = rewards.std().item()
+    expected = group_advantages(rewards, eps=0.0) * (std * scale / (std * scale + 1e-4) if std else 0.0)
+    torch.testing.assert_close(group_advantages(rewards * scale), expected, atol=1e-9, rtol=1e-9)

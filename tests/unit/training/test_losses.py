@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import KINDS, k3, policy_loss
+from training.losses import KINDS, Kind, k3, policy_loss
 
 CASE_B_WEIGHTS = torch.tensor([[1, 1.331115, 1.7, 1.018882], [1, 1.331115, 0, 0]], dtype=torch.float64)
 CASE_B_MASK = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.float64)
@@ -119,16 +119,19 @@ class _Sink(dict):
         return self[key]
 
 
+ONE_SIDED = [(kind, None) for kind in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo", "sapo")]
+TWO_SIDED = [(kind, 1.4) for kind in ("grpo", "bnpo", "dr_grpo", "dapo", "gspo")]
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-@pytest.mark.parametrize("kind", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo", "sapo"])
-def test_trl_agrees(kind, beta):
+@pytest.mark.parametrize(("kind", "delta"), ONE_SIDED + TWO_SIDED)
+def test_trl_agrees(kind, delta, beta):
     for seed in range(3):
         logps, old, ref, advantages, mask = random_batch(seed)
-        expected = trl_loss(kind, logps, old, ref, advantages, mask, beta, None)
+        expected = trl_loss(kind, logps, old, ref, advantages, mask, beta, delta)
         (expected_grad,) = torch.autograd.grad(expected, logps)
-        mine, _ = policy_loss(
-            logps, old, advantages, mask, kind, beta=beta, ref_logps=ref, epsilon_high=5.0 if kind == "cispo" else 0.28, max_completion_length=16
-        )
+        high = 5.0 if kind == "cispo" else 0.28
+        mine, _ = policy_loss(logps, old, advantages, mask, kind, beta=beta, ref_logps=ref, epsilon_high=high, max_completion_length=16, delta=delta)
         (grad,) = torch.autograd.grad(mine, logps)
         torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(grad, expected_grad, rtol=1e-5, atol=1e-7)
@@ -172,3 +175,34 @@ def test_errors():
         policy_loss(logps, old, advantages, mask, "ppo")
     with pytest.raises(ValueError, match="beta > 0 needs ref_logps"):
         policy_loss(logps, old, advantages, mask, beta=0.1)
+
+
+def test_tw_grpo_without_weights_or_with_alpha_one_is_trls_token_mean():
+    logps, old, ref, advantages, mask = random_batch(4)
+    expected = trl_loss("dapo", logps, old, ref, advantages, mask, 0.04, None)
+    for weights in (None, torch.ones_like(mask)):
+        mine, _ = policy_loss(logps, old, advantages, mask, "tw_grpo", weights=weights, beta=0.04, ref_logps=ref)
+        torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_on_policy_means_a_ratio_of_one_with_a_gradient():
+    logps, _, _, advantages, mask = random_batch(5, torch.float64)
+    for kind in ("grpo", "dapo", "gspo", "tw_grpo", "stable_reinforce"):
+        implicit, _ = policy_loss(logps, None, advantages, mask, kind)
+        explicit, _ = policy_loss(logps, logps.detach(), advantages, mask, kind)
+        torch.testing.assert_close(torch.autograd.grad(implicit, logps), torch.autograd.grad(explicit, logps))
+
+
+def test_a_kind_of_ones_own():
+    """A new member is a `Kind`, not a branch: plain REINFORCE, averaged over the step's tokens."""
+    reinforce = Kind(term=lambda ratio, advantage, logps, bounds: -advantage * logps)
+    logps, old, _, advantages, mask = random_batch(6, torch.float64)
+    loss, metrics = policy_loss(logps, old, advantages, mask, reinforce)
+    torch.testing.assert_close(loss, -(advantages[:, None] * logps * mask).sum() / mask.sum())
+    assert "clip_low" not in metrics
+
+
+def test_clip_fractions_count_where_the_gradient_is_held_back():
+    logps = torch.log(torch.tensor([[1.5, 0.5, 1.0], [1.5, 0.5, 1.0]], dtype=torch.float64))
+    _, metrics = policy_loss(logps, torch.zeros_like(logps), torch.tensor([1.0, -1.0]), torch.ones(2, 3), "tw_grpo")
+    assert (metrics["clip_high"].item(), metrics["clip_low"].item()) == (pytest.approx(1 / 6), pytest.approx(1 / 6))

@@ -11,7 +11,7 @@ from models.modeling import FocalModel
 from models.processing import Encoded, pad_ids
 from training.rewards.algebra import Ledger, build_terms
 from training.rewards.verdict import answer
-from training.rollout import Rollouts, Sampling, completion_logps, pick_groups, roll_out
+from training.rollout import Rollouts, Sampling, completion_logps, encode_frozen, pick_groups, roll_out, shuffle_frames
 
 IMAGE, VOCAB, GROUP = 60, 64, 3
 
@@ -131,3 +131,44 @@ def test_picked_groups_keep_their_media():
     assert rows.tolist() == [4, 5]
     assert picked["image_features"].tolist() == [[1.0], [2.0]] and picked["image_rows"].tolist() == [0, 0]
     assert "image_features" not in pick_groups(rollouts, [1], 2)[0]
+
+
+@pytest.mark.parametrize("fusion", [{"from_layer": 0}, {"from_layer": 1}, {"as": "kv"}], ids=["prepend", "delayed", "kv"])
+def test_frozen_media_are_encoded_once_and_give_the_same_log_probabilities(fusion):
+    model, (batch, ids) = tiny(fusion, torch.float32), prompts(torch.float32)
+    plain = completion_logps(model, batch, ids, 1.0, GROUP)[0]
+    assert encode_frozen(model, batch).keys() == batch.keys()  # a trained encoder needs its features
+    model.streams["image"].encoder.requires_grad_(False)
+    model.train()
+    ready = encode_frozen(model, batch)
+    assert "image_features" not in ready and "image_features" in batch
+    calls = []
+    model.streams["image"].encoder.register_forward_hook(lambda *_: calls.append(1))
+    torch.testing.assert_close(completion_logps(model, ready, ids, 1.0, GROUP)[0], plain, rtol=1e-5, atol=1e-5)
+    rollouts = Rollouts(ready, [], [], ids, torch.ones_like(ids), ids, ids[:, 0] > 0, torch.zeros(2, GROUP), {}, {})
+    picked, rows = pick_groups(rollouts, [1], GROUP)
+    torch.testing.assert_close(completion_logps(model, picked, ids[rows], 1.0, GROUP)[0], plain[rows], rtol=1e-5, atol=1e-5)
+    assert calls == []
+
+
+def test_a_rollout_encodes_each_medium_once_however_many_rows_it_has():
+    model, world = tiny({}, torch.float32), VisionWorld(["bar"])
+    seen = []
+    model.streams["image"].encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    rows = [(world.sample(1, i).record, Encoded([5, *[IMAGE] * 4, 7 + i], [], {})) for i in range(2)]
+    how = Sampling(num_generations=5, temperature=1.0, max_new_tokens=4)
+    roll_out(model, Processor(), rows, how, [], Ledger(), (0,))
+    assert sum(seen) == 2
+
+
+def test_shuffled_frames_are_the_same_frames_and_padding_stays_behind():
+    frames = torch.arange(2 * 6).view(2, 6, 1).float() + 1
+    batch = {"video_features": frames, "video_lengths": torch.tensor([6, 4]), "image_features": frames.clone(), "video_rows": torch.arange(2)}
+    shuffled = shuffle_frames(batch, (0, 3))
+    assert torch.equal(shuffled["image_features"], frames) and torch.equal(batch["video_features"], frames)
+    new = shuffled["video_features"]
+    assert torch.equal(new[1, 4:], frames[1, 4:])
+    assert not torch.equal(new, frames)
+    assert torch.equal(new.sort(1).values, frames)
+    assert torch.equal(shuffle_frames(batch, (0, 3))["video_features"], new)
+    assert not torch.equal(shuffle_frames(batch, (0, 4))["video_features"], new)

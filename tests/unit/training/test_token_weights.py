@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.token_weights import MODES, streaming_token_weights, token_weights
+from training.losses import policy_loss
+from training.token_weights import MODES, RULES, Rule, streaming_token_weights, token_weights
+from training.update import Weighting
 
 
 def logs(*rows):
@@ -167,3 +169,66 @@ def test_errors_name_the_mode_and_the_shapes():
         token_weights(torch.zeros(1, 1, 2), torch.ones(1, 1), mode="kl")
     with pytest.raises(ValueError, match=r"mask \(1, 2\)"):
         token_weights(torch.zeros(1, 1, 2), torch.ones(1, 2))
+
+
+def test_two_groups_of_a_batch_are_independent():
+    """A rule sees one group; the stage cuts a batch into groups (`Weighting`)."""
+    (h1, head, m1), (h2, _, m2) = ragged(5), ragged(6)
+    norms = torch.logsumexp(torch.cat([h1, h2]) @ head.T, -1)
+    for mode in MODES:
+        both = Weighting(RULES[mode])(torch.cat([h1, h2]), head, torch.cat([m1, m2]), norms, 5, 1.0)
+        torch.testing.assert_close(both[:5], streaming_token_weights(h1, head, m1, mode=mode))
+        torch.testing.assert_close(both[5:], streaming_token_weights(h2, head, m2, mode=mode))
+
+
+def gradient_of_loss(lengths, detach, mode="official", beta=0.0, seed=1):
+    """d loss / d logits of a group on-policy, with advantages that add up to 0."""
+    g = torch.Generator().manual_seed(seed)
+    leaf = (2 * torch.randn(4, 6, 9, generator=g, dtype=torch.float64)).requires_grad_()
+    logps = torch.log_softmax(leaf, -1)
+    mask = (torch.arange(6) < torch.tensor(lengths)[:, None]).double()
+    weights = token_weights(logps, mask, mode=mode, detach=detach)
+    chosen = logps[..., 0]
+    advantages = torch.tensor([1.0, -0.5, -0.75, 0.25], dtype=torch.float64)
+    loss, _ = policy_loss(chosen, None, advantages, mask, "tw_grpo", weights=weights, beta=beta, ref_logps=chosen.detach() - 0.3)
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradient_through_the_weights_cancels_without_padding_and_leaks_with_it(mode):
+    full, tails = [6, 6, 6, 6], [6, 4, 3, 5]
+    torch.testing.assert_close(gradient_of_loss(full, False, mode), gradient_of_loss(full, True, mode), rtol=1e-9, atol=1e-12)
+    leak = [gradient_of_loss(tails, False, mode, seed=seed) - gradient_of_loss(tails, True, mode, seed=seed) for seed in range(4)]
+    assert torch.stack(leak).abs().max() > 1e-4
+    assert (gradient_of_loss(full, False, mode, beta=0.1) - gradient_of_loss(full, True, mode, beta=0.1)).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bf16_and_float32_rank_positions_alike(mode):
+    hidden, head, _ = ragged(7, G=6, T=12, V=200, D=16, dtype=torch.float32)
+    mask = torch.ones(6, 12)
+    exact = streaming_token_weights(hidden, head, mask, mode=mode)[0]
+    rough = streaming_token_weights(hidden.bfloat16(), head.bfloat16(), mask, mode=mode)[0]
+    assert rough.dtype == torch.float32
+    ranks = [torch.argsort(torch.argsort(w)).float() for w in (exact, rough)]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.95
+
+
+def test_a_rule_of_ones_own():
+    """Weight by how unlikely the group's likeliest token is; a chunk's part must add up, so the rule sums probabilities squared."""
+
+    def collision(logps, alive, vocab):
+        p = torch.where(alive[..., None], logps, -math.inf).exp()
+        return p.square().sum((0, 2)) / alive.sum(0).clamp(min=1)
+
+    rule = Rule(collision, lambda divergence, alive, vocab: 1 - divergence)
+    hidden, head, mask = ragged(8)
+    dense = token_weights(torch.log_softmax(hidden @ head.T, -1), mask, mode=rule)
+    torch.testing.assert_close(streaming_token_weights(hidden, head, mask, mode=rule, vocab_chunk=5), dense)
+    assert ((dense >= 1) & (dense <= 1.7))[mask.bool()].all() and dense.max() > 1
+
+
+def test_zero_length_completions_and_empty_groups_give_zeros():
+    for mode in MODES:
+        assert token_weights(torch.zeros(2, 3, 4), torch.zeros(2, 3), mode=mode).tolist() == [[0.0] * 3] * 2
+        assert token_weights(torch.zeros(2, 0, 4), torch.zeros(2, 0), mode=mode).shape == (2, 0)

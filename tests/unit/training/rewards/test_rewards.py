@@ -1,5 +1,6 @@
 """Rewards against the published tables, hostile completions, and the algebra that survives them."""
 
+import re
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from data.verdict import Verdict
 from data.worlds.base import verify
 from training.advantages import group_advantages
 from training.rewards import Rollout, format_reward, multi_choice
-from training.rewards.algebra import Ledger, build_terms, score
+from training.rewards.algebra import Ledger, build_terms, judge, score
 from training.rewards.format import keeps_format
 from training.rewards.length import length_bonus, overlong_penalty
 from training.rewards.multi_choice import soft_choice
@@ -211,3 +212,61 @@ def test_hostile_completions_neither_execute_nor_stall(text):
     assert format_reward(text, "official") in (0.0, 1.0)
     assert multi_choice(text, "A", "official") in (0.0, 1.0)
     assert time.perf_counter() - start < 5  # a stall would take hours; this is no speed claim
+
+
+HOSTILE_NUMBERS = ["9^9^9^9", "10^{10^{10^{10}}}", "\\frac{" * 40 + "1", "2^{3^{4^{5^{6}}}}!"]
+
+
+@pytest.mark.parametrize("text", HOSTILE_NUMBERS)
+def test_hostile_numbers_are_wrong_and_are_killed_in_time(text, monkeypatch):
+    from data import answers
+
+    monkeypatch.setattr(answers.WORKER, "seconds", 1.0)
+    for kind, gold in (("float", "0.5"), ("text", "\\sqrt{2}")):
+        item = Record("n", "how much?", [gold], kind)
+        verdict = judge(item, tagged(text), Ledger(), "0/0")
+        assert not verdict.answer_ok and verdict.reason in ("wrong", "timeout")
+    assert judge(Record("n", "how much?", ["12"], "integer"), tagged("\\frac{24}{2}"), Ledger()).answer_ok  # the worker works on
+
+
+def test_a_verdict_that_timed_out_is_written_down_and_found_again(tmp_path, monkeypatch):
+    from data import answers
+
+    def late(gold, answer):
+        answers.WORKER.timeouts += 1
+        return False
+
+    item = Record("n", "how much?", ["\\sqrt{2}"], "text")
+    monkeypatch.setattr(answers.WORKER, "equal", late)
+    monkeypatch.setattr(answers, "_ask_value", lambda text: text)
+    path = tmp_path / "timeouts.jsonl"
+    assert judge(item, tagged("2^{0.5}"), Ledger(path=path), "1/2/3").reason == "timeout"
+    monkeypatch.setattr(answers.WORKER, "equal", lambda gold, answer: True)
+    again = Ledger(path=path)
+    assert judge(item, tagged("2^{0.5}"), again, "1/2/3").reason == "timeout" and again.failures == {"verdict: timeout": 1}
+    assert judge(item, tagged("2^{0.5}"), again, "1/2/4").answer_ok
+
+
+def test_a_reward_that_never_ends_earns_zero_and_is_replayed(tmp_path):
+    machine = {"slow": True}
+
+    def endless(_):
+        while machine["slow"]:
+            pass
+        return 1.0
+
+    terms = build_terms([{"name": "endless"}, {"name": "answer"}], {"endless": endless, "answer": answer}.__getitem__)
+    path = tmp_path / "timeouts.jsonl"
+    ledger = Ledger(seconds=0.05, path=path)
+    assert score(rollout(GOOD), terms, ledger, "0/1") == (1.0, {"endless": 0.0, "answer": 1.0})
+    assert ledger.failures == {"endless: timeout": 1}
+    machine["slow"] = False
+    assert score(rollout(GOOD), terms, Ledger(path=path), "0/1")[0] == 1.0
+    assert score(rollout(GOOD), terms, Ledger(path=path), "0/2")[0] == 2.0
+
+
+def test_a_stalling_regular_expression_is_stopped():
+    terms = build_terms([{"name": "regex"}], {"regex": lambda r: float(bool(re.match(r"(a+)+$", r.completion)))}.__getitem__)
+    ledger, start = Ledger(seconds=0.2), time.perf_counter()
+    assert score(rollout("a" * 60 + "b"), terms, ledger)[0] == 0.0
+    assert ledger.failures == {"regex: timeout": 1} and time.perf_counter() - start < 20
