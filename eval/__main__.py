@@ -1,4 +1,4 @@
-"""The command line of evaluation: `python -m eval run | score | replay | list | report | compare | study | leaderboard`."""
+"""The command line of evaluation: `python -m eval run | score | replay | fetch | list | report | compare | study | leaderboard`."""
 
 import json
 import sys
@@ -72,6 +72,21 @@ def list_command(as_json: JsonFlag = False) -> None:
         print(json.dumps(named_things(), indent=1))
     else:
         show_names(named_things())
+
+
+@app.command("fetch")
+def fetch_command(
+    repo: Annotated[str, typer.Argument(help="a data set on the hub, e.g. AI4Math/MathVista, or a local folder in that form")],
+    out: Annotated[Path, typer.Option(help="folder for its rows and media")],
+    split: Annotated[str, typer.Option(help="e.g. test, testmini")] = "test",
+    config: Annotated[str | None, typer.Option(help="the data set's configuration, where it has several")] = None,
+    media: Annotated[list[str] | None, typer.Option(help="column=column of its path, e.g. decoded_image=image; repeatable")] = None,
+) -> None:
+    """Write a hub's data set as JSON lines and media files that the benchmarks read. Nothing is decoded."""
+    from eval.hub import fetch
+    from eval.run_cli import parse_options
+
+    print(fetch(repo, out, split, config, {k: str(v) for k, v in parse_options(media or []).items()}))
 
 
 @app.command("replay")
