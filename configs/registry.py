@@ -149,6 +149,7 @@ BENCHES = Registry(
         "rollout": "bench.rollout:rollout",
         "update": "bench.update:update",
         "tw_loss": "bench.tw_loss:tw_loss",
+        "grpo_step": "bench.grpo_step:grpo_step",
         "prm": "bench.prm:prm",
     },
 )
