@@ -34,6 +34,7 @@ class CompA(OfflineBenchmark):
     protocols = ("group", "text", "audio")
     axes = ("size",)
     payload_keys = ("scores",)
+    page = "compa"
 
     def records(self, path: Path) -> tuple[list[Record], list[Problem]]:
         import csv

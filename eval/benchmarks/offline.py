@@ -66,6 +66,7 @@ class OfflineBenchmark(Benchmark):
     answer_keys: ClassVar[tuple[str, ...]] = ("extraction", "prediction")
     response_keys: ClassVar[tuple[str, ...]] = ("response", "completion", "output")
     payload_keys: ClassVar[tuple[str, ...]] = ()  # fields that stand in for an answer (judged options, similarity scores)
+    page: ClassVar[str] = ""  # its page in docs/benchmarks, where that is not called as it is
     prefer: ClassVar[extraction.Prefer] = "letter"
     extractor = extraction.VERSION
 
@@ -156,7 +157,7 @@ class OfflineBenchmark(Benchmark):
                 if found.exists():
                     return found
         raise ValueError(
-            f"benchmark {self.name!r}: none of {', '.join(self.gold_files) or 'its files'} under {path} (docs/benchmarks/{self.name}.md)"
+            f"benchmark {self.name!r}: none of {', '.join(self.gold_files) or 'its files'} under {path} (docs/benchmarks/{self.page or self.name}.md)"
         )
 
     def extract(self, record: Record, completion: str, protocol_name: str) -> Extraction:
