@@ -3,6 +3,7 @@
 Shape legend: B prompts, G rollouts of each, N = B * G rows (the rollouts of a prompt stand together), R completion positions.
 """
 
+import copy
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from data import protocol
 from data.record import Record
@@ -149,7 +151,8 @@ def completion_logps(model: Any, batch: dict[str, Tensor], ids: Tensor, temperat
     gradient.
 
     Shared prefix: the prompt is forwarded once and its keys and values are taken by all of its G rollouts, so a group costs P + G R tokens
-    instead of G (P + R); the gradient is the same, because taking rows is differentiable.
+    instead of G (P + R); the gradient is the same, because taking rows is differentiable. With gradient checkpointing the completions are computed
+    again in the backward pass, one rollout of each prompt at a time, so that beside the prompts only their activations are held.
     """
     from transformers import DynamicCache
 
@@ -158,12 +161,26 @@ def completion_logps(model: Any, batch: dict[str, Tensor], ids: Tensor, temperat
     cache = DynamicCache()
     last = model.hidden_states(**batch, cache=cache)[:, -1]
     rows = torch.arange(len(last), device=last.device).repeat_interleave(group)
-    model.take_rows(cache, rows)
-    behind = model.decode(ids[:, :-1], cache) if ids.shape[1] > 1 else last.new_zeros(len(ids), 0, last.shape[-1])
+    if model.checkpoint_layers and torch.is_grad_enabled():
+        order = torch.arange(len(ids), device=ids.device).view(-1, group).T.flatten()  # first rollouts of all prompts, then second ones, …
+        parts = [checkpoint(_behind, model, cache, rows[o], ids[o], use_reentrant=False) for o in order.split(len(last))]
+        behind = torch.cat(parts)[order.argsort()]
+    else:
+        behind = _behind(model, cache, rows, ids)
     hidden = torch.cat([last[rows][:, None], behind], 1)
     flat = chosen_logps(hidden.flatten(0, 1), model.head, ids.flatten(), temperature)
     logps, entropies, norms = (x.view(ids.shape) for x in flat)
     return logps, entropies, norms, hidden
+
+
+def _behind(model: Any, cache: Any, rows: Tensor, ids: Tensor) -> Tensor:
+    """Hidden states [n, R - 1, d] of completions `ids` [n, R] behind the prefilled prompts `rows` [n]; the cache stays as it is."""
+    if ids.shape[1] == 1:
+        return model.head.new_zeros(len(ids), 0, model.head.shape[1])
+    own = copy.copy(cache)
+    own.layers, own.decoding = [copy.copy(layer) for layer in cache.layers], copy.copy(cache.decoding)
+    model.take_rows(own, rows)
+    return model.decode(ids[:, :-1], own)
 
 
 def pick_groups(rollouts: Rollouts, groups: list[int], size: int) -> tuple[dict[str, Tensor], Tensor]:

@@ -154,7 +154,7 @@ def test_time_outs_and_failures_survive_a_resume(start, monkeypatch):
         "stages.rl.advantage={name: virtual_reward}", "stages.rl.loss=bnpo", "stages.rl.loss=cispo", "stages.rl.top_p=0.9",
         "stages.rl.rollout_tokens=64",
         "stages.rl.filters=[{name: three_sigma}]", "stages.rl.token_weights={mode: masked, renorm: true}", "stages.rl.loss_options={delta: 2.0}",
-        "model.freeze=[image.encoder]",
+        "stages.rl.freeze=[image.encoder]", "dtype=bfloat16", "model.gradient_checkpointing=true",
     ],
 )  # fmt: skip
 def test_the_family_runs(start, override):

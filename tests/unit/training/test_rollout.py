@@ -73,6 +73,33 @@ def test_shared_prefix_gradients_equal_repeated_prefix_gradients(fusion, dtype, 
         assert (g_mine[name] - theirs).norm() <= tolerance * scale + 1e-12 or scale < 1e-9, name
 
 
+def gradients_and_saved_bytes(model, batch, ids):
+    """What an update computes, and how much it holds for the backward pass."""
+    saved = []
+    model.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.nbytes) or t, lambda t: t):
+        logps = completion_logps(model, batch, ids, 1.0, GROUP)[0]
+    logps.square().sum().backward()
+    return logps.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}, sum(saved)
+
+
+@pytest.mark.parametrize("fusion", [{"from_layer": 0}, {"from_layer": 1}, {"as": "kv"}], ids=["prepend", "delayed", "kv"])
+def test_gradient_checkpointing_gives_the_same_gradients_from_less_memory(fusion):
+    model, (batch, _) = tiny(fusion, torch.float32), prompts(torch.float32)
+    model.train()
+    ids = torch.randint(1, 50, (2 * GROUP, 40), generator=torch.Generator().manual_seed(3))
+    plain, expected, much = gradients_and_saved_bytes(model, batch, ids)
+    model.gradient_checkpointing_enable()
+    again, found, little = gradients_and_saved_bytes(model, batch, ids)
+    torch.testing.assert_close(again, plain, rtol=1e-5, atol=1e-5)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-9, name
+    assert little < much / 3
+    with torch.no_grad():
+        torch.testing.assert_close(completion_logps(model, batch, ids[:, :1], 1.0, GROUP)[0], plain[:, :1], rtol=1e-5, atol=1e-5)
+
+
 def test_entropy_and_normalizer_follow_the_temperature():
     model, (batch, ids) = tiny({}, torch.float32), prompts(torch.float32)
     logps, entropy, norms, hidden = completion_logps(model, batch, ids, 0.5, GROUP)
