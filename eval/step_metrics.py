@@ -93,7 +93,8 @@ def _figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "solutions": sum(row.get("count", 1) for row in rows), "questions": len({row["id"] for row in rows}),
         "steps": _judge(rows, steps(None)), "perception": _judge(rows, steps("perception")), "reasoning": _judge(rows, steps("reasoning")),
         "answers": _judge(rows, lambda row: [(row["scores"][-1], row["labels"][-1])] if row["labels"][-1] is not None else []),
-        "first_error": first_error_f1(marked), "selection": selection(rows), "accepted": accepted(rows), "prompt_value": prompt_value(rows),
+        "first_error": first_error_f1(marked), "first_error_found": {kind: found_errors(rows, kind) for kind in ("perception", "reasoning")},
+        "selection": selection(rows), "accepted": accepted(rows), "prompt_value": prompt_value(rows),
     }  # fmt: skip
 
 
@@ -121,6 +122,16 @@ def _gold(row: dict[str, Any]) -> int | None:
     if all(label is None for label in labels):
         return None
     return labels.index(0) if 0 in labels else -1
+
+
+def found_errors(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, float]:
+    """Over solutions whose first wrong step is of this kind: how often it is the first that scores below the threshold, and how often the answer is
+    right all the same, which no step score should reward."""
+    mine = [(row, _gold(row)) for row in rows for _ in range(row.get("count", 1))]
+    mine = [(row, gold) for row, gold in mine if gold is not None and gold >= 0 and row["kinds"][gold] == kind]
+    hits = [first_error(row["scores"][:-1], THRESHOLD) == gold for row, gold in mine]
+    lucky = [row["labels"][-1] or 0 for row, _ in mine]
+    return {"n": len(mine), "found": float(np.mean(hits)) if hits else 0.0, "answer_right": float(np.mean(lucky)) if lucky else 0.0}
 
 
 def selection(rows: Sequence[dict[str, Any]]) -> dict[str, float | int]:

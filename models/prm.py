@@ -6,6 +6,7 @@ Shape legend: B prompts, N solutions, T columns, R columns of solutions behind t
 """
 
 import copy
+import re
 
 import torch
 import torch.nn.functional as F
@@ -37,18 +38,28 @@ class FocalPRM(FocalModel):
 
     @classmethod
     def from_policy(
-        cls, policy: FocalModel, step_token_id: int, form: str = "placeholder", label_ids: list[int] | None = None, lora: dict | None = None
+        cls,
+        policy: FocalModel,
+        step_token_id: int,
+        form: str = "placeholder",
+        label_ids: list[int] | None = None,
+        lora: dict | None = None,
+        layers: int | None = None,
     ) -> "FocalPRM":
         """A PRM that starts from a policy's weights; its heads start at zero, so that every step starts at 0.5.
 
         `lora` (see `lora.add_lora`): the backbone stays the policy's, only adapters and heads learn. A policy that has adapters of its own keeps
-        them, unless `lora` asks for new ones: then they are merged first.
+        them, unless `lora` asks for new ones: then they are merged first. `layers`: a smaller PRM of the policy's first layers alone.
         """
         if lora is not None:
             policy = merge_lora(copy.deepcopy(policy))
         extra = {"step_token_id": step_token_id, "prm_form": form, "step_label_ids": label_ids}
-        model = cls(type(policy.config).from_dict(policy.config.to_dict() | extra))
-        missing, unexpected = model.load_state_dict(policy.state_dict(), strict=False)
+        stored, weights = policy.config.to_dict() | extra, policy.state_dict()
+        if layers is not None:
+            stored["llm"] = fewer_layers(policy.config.llm_config().to_dict(), layers)
+            weights = {name: tensor for name, tensor in weights.items() if _layer(name) < layers}
+        model = cls(type(policy.config).from_dict(stored))
+        missing, unexpected = model.load_state_dict(weights, strict=False)
         assert not unexpected and all(name.startswith(("judge.", "value_head.")) for name in missing), (missing, unexpected)
         for head in (model.judge, model.value_head):
             nn.init.zeros_(head.weight)
@@ -96,6 +107,20 @@ class FocalPRM(FocalModel):
     def values(self, hidden: Tensor) -> Tensor:
         """Logits [...] of the value: at the end of a prompt, of the policy's pass rate; at a solution's last placeholder, of a right answer."""
         return self.value_head(hidden)[..., 0]
+
+
+def fewer_layers(llm: dict, layers: int) -> dict:
+    """An LLM's configuration with its first layers alone; more than it has, or none, is a `ValueError`."""
+    if not 1 <= layers <= llm["num_hidden_layers"]:
+        raise ValueError(f"layers: {layers} is not between 1 and the policy's {llm['num_hidden_layers']}")
+    kept = {"layer_types": llm["layer_types"][:layers]} if llm.get("layer_types") else {}
+    return llm | kept | {"num_hidden_layers": layers}
+
+
+def _layer(name: str) -> int:
+    """The LLM layer that a parameter belongs to, -1 for those of none."""
+    found = re.match(r"llm\.model\.layers\.(\d+)\.|media_keys\.\w+\.(\d+)\.", name)
+    return int(found[1] or found[2]) if found else -1
 
 
 def step_weights(targets: Tensor, balance: float | str = 1.0, counts: Tensor | None = None) -> Tensor:

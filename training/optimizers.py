@@ -67,7 +67,9 @@ def build_optimizers(model: nn.Module, kind: str, lr: float, muon_lr: float, lr_
             raise ValueError(f"lr_parts: no trained part is called {wanted!r} (trained: {', '.join(sorted({part_of(n) for n, _ in trained}))})")
     groups: dict[tuple, dict] = {}
     for name, p in trained:
-        by_muon = kind == "muon" and p.ndim == 2 and not any(word in name for word in ("embed", "lm_head", "position", "queries"))
+        by_muon = (
+            kind == "muon" and p.ndim == 2 and not any(word in name for word in ("embed", "lm_head", "position", "queries", "judge", "value_head"))
+        )
         factor = math.prod(f for wanted, f in lr_parts.items() if matches(part_of(name), wanted))
         decay = weight_decay if p.ndim >= 2 else 0.0
         group = groups.setdefault((by_muon, factor, decay), {"params": [], "lr": (muon_lr if by_muon else lr) * factor, "weight_decay": decay})

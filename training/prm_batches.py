@@ -42,7 +42,7 @@ def label_token_ids(tokenizer: Any) -> list[int]:
     return [piece[0] for piece in pieces]
 
 
-def build_prm(policy: Any, tokenizer: Any, form: str = "placeholder", lora: LoraSettings | None = None) -> Any:
+def build_prm(policy: Any, tokenizer: Any, form: str = "placeholder", lora: LoraSettings | None = None, layers: int | None = None) -> Any:
     """A PRM that starts from the policy. A tokenizer without the protocol's placeholder is a `ValueError`."""
     from models.prm import FocalPRM
 
@@ -50,7 +50,7 @@ def build_prm(policy: Any, tokenizer: Any, form: str = "placeholder", lora: Lora
     if step is None or step == tokenizer.unk_token_id:
         raise ValueError(f"the tokenizer has no {protocol.STEP}: the policy was not made with this protocol")
     labels = label_token_ids(tokenizer) if form == "teacher_forced" else None
-    return FocalPRM.from_policy(policy, step, form, labels, None if lora is None else lora.model_dump())
+    return FocalPRM.from_policy(policy, step, form, labels, None if lora is None else lora.model_dump(), layers)
 
 
 def cut_parts(batch: dict[str, Tensor], drawn: Sequence[Drawn], micro_tokens: int) -> list[list[Drawn]]:

@@ -34,8 +34,8 @@ class PRMConfig(TrainSettings):
     `inject`: gold solutions with a seeded error, per prompt. `supervise`: which steps have a label (`all`, those of `perception`, those of
     `reasoning`, none: `outcome`); the answer always has one. `balance` weighs wrong steps, or is `equal`. `passes` over a step's solutions, each cut
     by prompts into `minibatches`: so many updates a step. `rank_weight`: of a loss on pairs of a right and a wrong solution of one prompt.
-    `value_weight`: of the scalar head. `mixed_only` leaves out prompts whose answers are all right or all wrong. `form`, `lora`: see `models.prm`.
-    `heldout`: prompts of the split `dev` on which the finished model is judged."""
+    `value_weight`: of the scalar head. `mixed_only` leaves out prompts whose answers are all right or all wrong. `form`, `lora`, `layers`: see
+    `models.prm`. `heldout`: prompts of the split `dev` on which the finished model is judged."""
 
     kind: str = "prm"
     mixture: dict[str, float] = {}
@@ -55,6 +55,7 @@ class PRMConfig(TrainSettings):
     mixed_only: bool = False
     form: Literal["placeholder", "teacher_forced"] = "placeholder"
     lora: LoraSettings | None = None
+    layers: int | None = Field(None, ge=1)
     micro_tokens: int = Field(1 << 14, gt=0)
     heldout: int = Field(0, ge=0)
 
@@ -81,7 +82,7 @@ class PRMStage:
         if context.world_size > 1:
             raise ValueError("prm runs in one process for now: start it without accelerate launch")
         torch.manual_seed(hash_seed(context.recipe.seed, config.name) % (1 << 63))
-        prm = build_prm(context.model, context.processor.tokenizer, config.form, config.lora).to(context.accelerator.device)
+        prm = build_prm(context.model, context.processor.tokenizer, config.form, config.lora, config.layers).to(context.accelerator.device)
         freeze(prm, config.freeze)
         optimizers = build_optimizers(prm, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
         self.context, self.prm = context, prm

@@ -115,6 +115,16 @@ def test_selection_among_the_solutions_of_a_question():
     assert found["best"] == pytest.approx(1 / 3) and found["oracle"] == pytest.approx(2 / 3)
 
 
+def test_errors_found_by_the_kind_of_the_first_wrong_step():
+    seen = row("a", (0.2, 0.9, 0.9), (0, 0, 1), count=3)
+    missed = row("b", (0.9, 0.9, 0.1), (0, 0, 0))
+    thought = row("c", (0.9, 0.1, 0.1), (1, 0, 0))
+    found = step_metrics([seen, missed, thought])["all"]["first_error_found"]
+    assert found["perception"] == {"n": 4, "found": 0.75, "answer_right": 0.75}
+    assert found["reasoning"] == {"n": 1, "found": 1.0, "answer_right": 0.0}
+    assert step_metrics([row(labels=(1, 1, 1))])["all"]["first_error_found"]["reasoning"]["n"] == 0
+
+
 def test_votes_among_the_solutions_of_a_question():
     ten, twelve = {"answer": "10"}, {"answer": "12"}
     rows = [

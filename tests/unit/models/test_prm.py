@@ -209,3 +209,17 @@ def test_a_policy_with_adapters_keeps_them_or_is_merged(tmp_path):
 def test_values_start_undecided():
     prm = FocalPRM.from_policy(policy(), STEP)
     assert prm.values(torch.randn(3, 32)).sigmoid().tolist() == [0.5] * 3
+
+
+def test_a_smaller_prm_has_the_policys_first_layers(tmp_path):
+    model = policy()
+    small = FocalPRM.from_policy(model, STEP, layers=1).eval()
+    assert len(small.llm.model.layers) == 1
+    mine, theirs = small.llm.model.layers[0].state_dict(), model.llm.model.layers[0].state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    small.save_pretrained(tmp_path)
+    ids = torch.tensor([[1, 2, STEP]])
+    assert torch.equal(FocalPRM.from_pretrained(tmp_path).eval().step_logits(ids), small.step_logits(ids))
+    for layers in (0, 3):
+        with pytest.raises(ValueError, match=f"layers: {layers} is not between 1 and the policy's 2"):
+            FocalPRM.from_policy(model, STEP, layers=layers)
