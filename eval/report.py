@@ -91,7 +91,7 @@ def headline(facts: Facts) -> dict[str, Any]:
     for row in sorted(facts.rows, key=lambda r: (r["protocol"] != "transcription", r["level"] or 0)):
         if row["strategy"] == "greedy":
             best[row["modality"]] = row
-    tiles = [track(row) | {"title": row["modality"], "floor_gap": _gap(row)} for row in best.values()]
+    tiles = [track(row) | {"title": row["modality"], "floor_gap": _gap(row)} for _, row in sorted(best.items(), key=lambda kv: tile_order(kv[0]))]
     wall = facts.results.get("wall_s", {})
     return {
         "name": facts.results.get("recipe") or facts.run_dir.name, "commit": facts.results.get("commit", "unknown"),
@@ -99,10 +99,16 @@ def headline(facts: Facts) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tile_order(modality: str) -> tuple[bool, int, str]:
+    known = ("image", "audio", "video")
+    return modality not in known, known.index(modality) if modality in known else 0, modality
+
+
 def track(row: dict[str, Any]) -> dict[str, Any]:
     """A row of results as it is drawn: percentages of a line from 0 to 100, with the media controls as its floor."""
     low, high = (100 * x for x in row["ci95"])
-    floors = [{"name": FLOORS.get(k, k.replace("_", " ")), "at": 100 * v} for k, v in row["controls"].items() if k != "shuffled_options"]
+    hidden = {"shuffled_options"} | ({"always_first"} if "always_option" in row["controls"] else set())  # the best letter says more than the first
+    floors = [{"name": FLOORS.get(k, k.replace("_", " ")), "at": 100 * v} for k, v in row["controls"].items() if k not in hidden]
     search = row["strategy"] if row["scorer"] is None else f"{row['strategy']} · {row['scorer']}"
     samples = f" ×{row['samples']}" if row["samples"] > 1 else ""
     return {
