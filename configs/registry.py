@@ -19,6 +19,7 @@ READERS = Registry(
         "clevrer": "data.readers.clevrer:ClevrerReader",
         "esc10": "data.readers.esc10:Esc10Reader",
         "puzzlevqa": "data.readers.puzzlevqa:PuzzleVQAReader",
+        "video_r1": "data.readers.video_r1:VideoR1Reader",
     },
 )
 TRANSFORMS = Registry(
@@ -150,6 +151,9 @@ BENCHES = Registry(
         "update": "bench.update:update",
         "tw_loss": "bench.tw_loss:tw_loss",
         "grpo_step": "bench.grpo_step:grpo_step",
+        "media_step": "bench.media_step:media_step",
+        "sft": "bench.sft:sft",
+        "fusion": "bench.fusion:fusion",
         "prm": "bench.prm:prm",
     },
 )

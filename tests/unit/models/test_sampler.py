@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.sampler import Choice, sample
+from models.sampler import Choice, _chunks, sample, take_prompts
 
 ROWS = ["tittat", "tttt", "at" + "t" * 5]
 
@@ -125,3 +125,81 @@ def test_refusals_and_mode(make_model, make_batch):
         sample(model, make_batch(model, ["tttt", "tt"], "left"), 2, stop_ids=[3], seeds=[1, 2, 3])
     sample(model, make_batch(model, ["tt"], "left"), 2, stop_ids=[3])
     assert model.training
+
+
+def test_top_k_and_top_p_by_hand():
+    """Shares 0.4, 0.3, 0.2, 0.1: the two likeliest; the likeliest that reach 0.6 (the one that crosses it stays); both: p counts within k."""
+    shares = torch.tensor([[0.2, 0.4, 0.1, 0.3]])
+    cases = {
+        (2, 1.0): [0, 0.4, 0, 0.3],
+        (None, 0.6): [0, 0.4, 0, 0.3],
+        (None, 0.71): [0.2, 0.4, 0, 0.3],
+        (None, 0.3): [0, 0.4, 0, 0],
+        (2, 0.5): [0, 0.4, 0, 0],
+    }
+    for (top_k, top_p), kept in cases.items():
+        assert torch.equal(Choice(1.0, top_k, top_p)._kept(shares), torch.tensor([kept]))
+    assert torch.equal(Choice(1.0, top_k=9)._kept(shares), shares)
+    even = torch.linspace(0, 0.9999, 1000)
+    drawn, logps = Choice(1.0, top_k=2, uniform=even[:, None])(shares.log().expand(1000, 4), torch.arange(1000), 0)
+    assert torch.allclose(torch.bincount(drawn, minlength=4) / 1000, torch.tensor([0, 4 / 7, 0, 3 / 7]), atol=0.01)
+    assert torch.allclose(logps, shares[0, drawn].log())  # of the model, not of what was left
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": 0}])
+def test_impossible_sampling_is_refused(wrong):
+    with pytest.raises(ValueError, match="sampling"):
+        Choice(**{"temperature": 1.0, **wrong})
+
+
+@pytest.mark.parametrize("budget", [34, 43, 61, 1000])
+def test_chunks_change_nothing(make_model, make_batch, budget):
+    """Prompts of 10 and 8 new tokens: 3 rows of a prompt at a time, 4 (the last chunk is smaller), whole groups, everything."""
+    model = safe(make_model("hybrid"))
+    batch = make_batch(model, ["titt", "t" * 10, "tat"], "left")
+    assert batch["input_ids"].shape[1] == 10
+    how = {"stop_ids": [], "temperature": 1.0, "num_samples": 5, "seeds": list(range(15))}
+    whole, parts = sample(model, batch, 8, **how), sample(model, batch, 8, max_tokens=budget, **how)
+    assert torch.equal(whole.ids, parts.ids) and torch.equal(whole.lengths, parts.lengths)
+    assert torch.allclose(whole.logps, parts.logps, atol=1e-5)
+
+
+def test_chunks_are_planned_by_the_budget():
+    assert list(_chunks(4, 8, 100, 10, None)) == [(0, 4, 8)]
+    assert list(_chunks(5, 8, 100, 10, 400)) == [(0, 2, 8), (2, 4, 8), (4, 5, 8)]
+    assert list(_chunks(2, 8, 100, 10, 130)) == [(0, 1, 3), (1, 2, 3)]
+    with pytest.raises(ValueError, match="max_tokens 109 is less than one prompt"):
+        list(_chunks(2, 8, 100, 10, 109))
+
+
+class Letters:
+    """Token i is the letter number i; decodes as byte tokenizers do."""
+
+    def batch_decode(self, rows, **_):
+        return ["".join(chr(ord("a") + i % 26) for i in row) for row in rows]
+
+
+def test_stop_strings_end_where_they_are_complete(make_model, make_batch):
+    model = safe(make_model("prepend"))
+    batch = make_batch(model, ["tit", "tttt"], "left")
+    free = sample(model, batch, 10, stop_ids=[], temperature=1.0)
+    text = Letters().batch_decode(free.ids.tolist())
+    stop = text[0][2:5]
+    found = sample(model, batch, 10, stop_ids=[], temperature=1.0, stop_strings=[stop], tokenizer=Letters())
+    for row in range(2):
+        at = text[row].find(stop)
+        length = 10 if at < 0 else at + 3
+        assert found.lengths[row] == length and bool(found.finished[row]) == (at >= 0)
+        assert torch.equal(found.ids[row, :length], free.ids[row, :length])
+
+
+def test_chosen_prompts_keep_their_media(make_model, make_batch):
+    model = make_model("prepend")
+    batch = make_batch(model, ["tia", "ttttt", "taia", "tt"], "left")
+    taken = take_prompts(batch, [2, 1])
+    assert torch.equal(taken["input_ids"], batch["input_ids"][[2, 1]])
+    assert taken["image_rows"].tolist() == [0] and torch.equal(taken["image_features"], batch["image_features"][1:])
+    assert taken["audio_rows"].tolist() == [0, 0] and torch.equal(taken["audio_lengths"], batch["audio_lengths"][1:])
+    assert not any(key.startswith(("image", "audio")) for key in take_prompts(batch, [1, 3]))
+    with torch.no_grad():
+        torch.testing.assert_close(model(**taken).logits, model(**batch).logits[[2, 1]], atol=1e-5, rtol=1e-4)
