@@ -1,4 +1,4 @@
-"""What a frozen encoder made of a medium, kept by the content of its features, within a limit of bytes."""
+"""What an encoder that does not learn made of a medium, kept by the content of its features, within a limit of bytes."""
 
 import collections
 import hashlib
@@ -11,15 +11,20 @@ LIMIT_BYTES = 512 << 20
 
 class FeatureCache:
     """Least recently used tokens go first. Media are encoded one by one at their own length, so that a stored result never depends on the batch it
-    was first seen in, and a resumed run computes the very same."""
+    was first seen in, and a resumed run computes the very same. When the encoder's weights change, all is forgotten."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES):
         self.limit, self.size = limit_bytes, 0
         self.hits = self.misses = 0
         self._stored: collections.OrderedDict[bytes, Tensor] = collections.OrderedDict()
+        self._weights: list[tuple[int, int]] = []
 
     def encode(self, encoder: nn.Module, features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """As the encoder's forward: features [N, …] and lengths [N] of their ragged axis -> (tokens [N, K, width], counts [N])."""
+        weights = [(p.data_ptr(), p._version) for p in encoder.parameters()]  # a version counts every change in place: steps, loading, casting
+        if weights != self._weights:
+            self.clear()
+            self._weights = weights
         each = [self._one(encoder, medium) for medium in self._cut(features, lengths)]
         counts = torch.tensor([len(tokens) for tokens in each], device=features.device)
         return nn.utils.rnn.pad_sequence(each, batch_first=True).to(features.device), counts
@@ -51,7 +56,7 @@ class FeatureCache:
         return found
 
     def clear(self) -> None:
-        """Forget everything: the encoder's weights have changed."""
+        """Forget everything."""
         self._stored.clear()
         self.size = 0
 

@@ -56,12 +56,10 @@ class MediaStream(nn.Module):
         self.feature_cache = FeatureCache()
 
     def train(self, mode: bool = True):
-        """A frozen encoder stays in evaluation mode: no dropout, no running statistics. Whatever is stored of it was of the weights until now."""
+        """A frozen encoder stays in evaluation mode: no dropout, no running statistics."""
         super().train(mode)
         if self.frozen:
             self.encoder.eval()
-        else:
-            self.feature_cache.clear()
         return self
 
     @property
@@ -72,7 +70,8 @@ class MediaStream(nn.Module):
         """features of N media, or what the encoder once made of them (encoded [N, K, width], then lengths count its tokens) -> (tokens [N, K, d],
         counts)."""
         if encoded is None:
-            if self.training and self.frozen and getattr(self.encoder, "keeps_features", False):
+            learning = self.encoder.training or (torch.is_grad_enabled() and not self.frozen)
+            if getattr(self.encoder, "keeps_features", False) and not learning:
                 return self.projector(*self.feature_cache.encode(self.encoder, features, lengths))
             return self.projector(*self.encoder(features, lengths))
         full = torch.full((len(encoded),), encoded.shape[1], device=encoded.device)

@@ -44,7 +44,7 @@ def test_the_limit_holds_and_the_oldest_goes(make_model):
 
 
 @pytest.mark.parametrize("fusion_name", ["prepend", "hybrid"])
-def test_a_frozen_encoder_uses_it_in_training_and_a_learning_one_never(make_model, make_batch, fusion_name):
+def test_a_frozen_encoder_uses_it_and_a_learning_one_never(make_model, make_batch, fusion_name):
     model = make_model(fusion_name)
     batch = make_batch(model, ["tatit", "tat"])
     with torch.no_grad():
@@ -63,5 +63,24 @@ def test_a_frozen_encoder_uses_it_in_training_and_a_learning_one_never(make_mode
     assert ENCODERS.get("hf_audio").keeps_features and not hasattr(ENCODERS.get("conv"), "keeps_features")  # tiny ones gain nothing
     audio.encoder.requires_grad_(True)
     model.train()
-    assert audio.feature_cache.size == 0
+    model(**batch)
+    assert (audio.feature_cache.hits, audio.feature_cache.misses) == (2, 2)  # it learns: no use of what is stored
+    model.eval()
+    model(**batch)  # gradients are wanted: none either
+    assert (audio.feature_cache.hits, audio.feature_cache.misses) == (2, 2)
     assert copy.deepcopy(audio).feature_cache.size == 0
+
+
+def test_an_evaluation_uses_it_and_changed_weights_empty_it(make_model, make_batch):
+    model = make_model("prepend").eval()
+    batch, audio = make_batch(model, ["tatit", "tat"]), model.streams["audio"]
+    audio.encoder.keeps_features = True
+    with torch.no_grad():
+        first = model(**batch).logits
+        assert torch.equal(model(**batch).logits, first)
+        assert (audio.feature_cache.hits, audio.feature_cache.misses) == (2, 2)
+        audio.encoder.load_state_dict({k: v + 0.1 for k, v in audio.encoder.state_dict().items()})
+        changed = model(**batch).logits
+        assert (audio.feature_cache.hits, audio.feature_cache.misses) == (2, 4) and not torch.equal(changed, first)
+        next(audio.encoder.parameters()).add_(0.1)
+        assert not torch.equal(model(**batch).logits, changed)
