@@ -86,7 +86,8 @@ class HttpPolicy:
             body |= {"stop": list(stop), "include_stop_str_in_output": True}
         return body
 
-    def _generation(self, asked: Asked, answer: dict[str, Any], k: int, seed: int) -> Generation:
+    def _generation(self, asked: Asked, answer: dict[str, Any], k: int, seed: int, stop: Sequence[str] = ()) -> Generation:
+        """`stop`: the strings that end a step without ending the completion."""
         try:
             choice = answer["choices"][0]
             text, why = choice["message"]["content"] or "", choice.get("finish_reason")
@@ -98,8 +99,8 @@ class HttpPolicy:
         if not count and text:
             raise ValueError(f"{self.url}: the server counts no tokens (neither usage nor logprobs): a budget cannot be kept")
         self._prompt_tokens.setdefault(asked.record.id, int(usage.get("prompt_tokens", 0)))
-        stopped = why == "stop" and not any(text.endswith(end) for end in STEP_ENDS)
-        return Generation(k, seed, text, count, stopped, list(choice.get("token_ids") or []), told)
+        ended = why == "stop" and not any(text.endswith(end) for end in stop)
+        return Generation(k, seed, text, count, ended, list(choice.get("token_ids") or []), told)
 
     def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         with ThreadPoolExecutor(self.parallel) as pool:
@@ -142,7 +143,7 @@ class HttpStepper:
         rows = zip(self.items, seeds, before, strict=True)
         bodies = [self.policy._body(item, temperature, max_new_tokens, seed, text, stop) for item, seed, text in rows]
         answers = self.policy._ask_all(bodies)
-        made = [self.policy._generation(item, a, k, s) for item, a, k, s in zip(self.items, answers, ks, seeds, strict=True)]
+        made = [self.policy._generation(item, a, k, s, stop) for item, a, k, s in zip(self.items, answers, ks, seeds, strict=True)]
         self.texts = [text + g.text for text, g in zip(before, made, strict=True)]
         return made
 

@@ -97,7 +97,9 @@ class PooledPolicy:
 
 def item_key(asked: Asked) -> str:
     """A hash of what is asked: record, prompt and the very samples of its media."""
-    digest = hashlib.sha256(f"{asked.record.id}\0{asked.prompt}".encode("utf-8", "surrogatepass"))
-    for medium in asked.media:
-        digest.update(f"{medium.kind}{medium.array.shape}{medium.array.dtype}".encode() + medium.array.tobytes())
-    return digest.hexdigest()[:16]
+    if "key" not in asked.encoded:
+        digest = hashlib.sha256(f"{asked.record.id}\0{asked.prompt}".encode("utf-8", "surrogatepass"))
+        for medium in asked.media:
+            digest.update(f"{medium.kind}{medium.array.shape}{medium.array.dtype}".encode() + medium.array.tobytes())
+        asked.encoded["key"] = digest.hexdigest()[:16]
+    return asked.encoded["key"]

@@ -9,6 +9,8 @@ from reasoning.strategies.majority import Majority
 from reasoning.strategies.sampling import SamplingStrategy, within
 from reasoning.trace import Trace, answer_of
 
+MOST = 64  # times n: where samples cost next to nothing, no budget is ever used up
+
 
 class MajoritySameTokens(SamplingStrategy):
     """`n` is best-of-n's; more samples than that are voted over. An item's budget is what best-of-n costs on this very item; samples that exceed it
@@ -28,11 +30,10 @@ class MajoritySameTokens(SamplingStrategy):
         costs = scorer.cost(asked, answered)
         limits = [min(budget.total_tokens, sum(g.tokens for g in drawn) + cost) for drawn, cost in zip(first, costs, strict=True)]
         drawn = [list(generations) for generations in first]
-        while True:  # until every item's budget is used up, as many more as the mean length so far suggests
-            short = [i for i, limit in enumerate(limits) if sum(g.tokens for g in drawn[i]) < limit]
-            if not short:
-                break
-            more = [more_samples(drawn[i], limits[i]) for i in short]
+        while short := [i for i, limit in enumerate(limits) if sum(g.tokens for g in drawn[i]) < limit and len(drawn[i]) < MOST * n]:
+            # Until every item's budget is used up. All draw equally many, the mean of what they lack, so that they share batches.
+            count = max(1, round(sum(lacking(drawn[i], limits[i]) for i in short) / len(short)))
+            more = [range(len(drawn[i]), len(drawn[i]) + count) for i in short]
             fresh = policy.sample([asked[i] for i in short], more, heat, longest)
             for i, generations in zip(short, fresh, strict=True):
                 drawn[i] += generations
@@ -47,8 +48,7 @@ class MajoritySameTokens(SamplingStrategy):
         return self._result(policy.prompt_tokens(item), trace, None, policy.name, None, limit)
 
 
-def more_samples(drawn: list, limit: float) -> range:
-    """The numbers of the samples to draw next."""
+def lacking(drawn: list, limit: float) -> float:
+    """How many more samples the limit leaves room for, at their mean length so far."""
     spent = sum(g.tokens for g in drawn)
-    mean = max(1.0, spent / len(drawn))
-    return range(len(drawn), len(drawn) + max(1, int((limit - spent) / mean)))
+    return (limit - spent) / max(1.0, spent / len(drawn))

@@ -90,10 +90,11 @@ def within(calls: Sequence[Call], judged: Scored | None, limit: float) -> list[t
 
 
 def unanswered(trace: Trace, calls: Sequence[Call], ledger: Ledger) -> Result:
-    """No candidate: the first completion that ended (unparsable, or not to be scored) stands for the search, so that the log shows why."""
+    """No candidate: the first completion that ended (unparsable, or not to be scored) stands for the search, so that the log shows
+    why; where none ended, a lone completion stands for itself, and a search for nothing."""
     ended = next((call for call in calls if call.generation.finished), None)
     if ended is None:
-        text = calls[0].generation.text if calls else ""
+        text = calls[0].generation.text if len(trace.calls) == len(calls) == 1 else ""
         return Result(None, text, trace, ledger, finished=False, note="no completion ended within the budget")
     ended.kept = True
     return Result(None, ended.generation.text, trace, ledger, note="no completion has an answer that can be chosen")

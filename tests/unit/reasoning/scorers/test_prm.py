@@ -133,6 +133,26 @@ def test_teacher_forced_form_reads_its_own_verdicts(tiny):
     torch.testing.assert_close(torch.tensor(found), torch.tensor(forced.step_scores(**batch)[0]), rtol=0, atol=1e-5)
 
 
+def test_a_scorer_with_another_tokenizer_reads_the_text_in_its_own(tiny):
+    from models.configuration import FocalConfig
+    from models.prm import FocalPRM
+    from models.processing import FocalProcessor
+    from training.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer(["vision"], 400, per_level=1)
+    config = tiny.prm.config.to_dict()
+    streams = {"image": config["streams"]["image"] | {"token_id": tokenizer.convert_tokens_to_ids("<|image|>")}}
+    changed = {"llm": config["llm"] | {"vocab_size": len(tokenizer)}, "streams": streams}
+    torch.manual_seed(1)
+    other = FocalPRM(FocalConfig.from_dict(config | changed | {"step_token_id": tokenizer.convert_tokens_to_ids(STEP)})).eval()
+    processor = FocalProcessor(tokenizer, streams={"image": {k: v for k, v in tiny.processor.streams["image"].items()}})
+    item = tiny.asked(1)[0]
+    found = PRMScorer(PRMScorerConfig(), model=other, processor=processor).score([item], [generations(SOLUTIONS[0])])[0]
+    theirs = dataclasses.replace(tiny, prm=other, processor=processor)
+    expected, _ = full_pass(theirs, item, mark_steps(protocol.parse(SOLUTIONS[0])))
+    torch.testing.assert_close(torch.tensor(found.steps[0]), torch.tensor(expected), rtol=0, atol=1e-5)
+
+
 def test_bad_solutions(tiny):
     asked = tiny.asked(1)
     texts = ("", "<think>a: 1", "no delimiter <answer>6</answer>", f"<think>a: {STEP} 1</think><answer>{STEP}</answer>")
