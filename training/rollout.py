@@ -185,20 +185,8 @@ def _behind(model: Any, cache: Any, rows: Tensor, ids: Tensor) -> Tensor:
 
 def pick_groups(rollouts: Rollouts, groups: list[int], size: int) -> tuple[dict[str, Tensor], Tensor]:
     """(prompts of these groups as a batch, row indices [len(groups) * G] of their rollouts)."""
+    from models.sampler import take_prompts
+
     device = rollouts.ids.device
-    chosen = torch.tensor(groups, device=device)
-    rows = (chosen[:, None] * size + torch.arange(size, device=device)).flatten()
-    batch = {k: rollouts.batch[k][chosen] for k in ("input_ids", "attention_mask")}
-    place = {int(g): i for i, g in enumerate(groups)}
-    for key, owners in rollouts.batch.items():
-        if not key.endswith("_rows"):
-            continue
-        keep = torch.isin(owners, chosen)
-        if not keep.any():
-            continue
-        stream = key.removesuffix("_rows")
-        batch[key] = torch.tensor([place[int(o)] for o in owners[keep]], device=device)
-        for part in ("features", "lengths", "encoded"):
-            if f"{stream}_{part}" in rollouts.batch:
-                batch[f"{stream}_{part}"] = rollouts.batch[f"{stream}_{part}"][keep]
-    return batch, rows
+    rows = (torch.tensor(groups, device=device)[:, None] * size + torch.arange(size, device=device)).flatten()
+    return take_prompts(rollouts.batch, groups), rows
