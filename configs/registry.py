@@ -8,6 +8,7 @@ WORLDS = Registry(
         "vision": "data.worlds.vision:VisionWorld",
         "audio": "data.worlds.audio:AudioWorld",
         "video": "data.worlds.video:VideoWorld",
+        "text": "data.worlds.text:TextWorld",
     },
 )
 READERS = Registry(
