@@ -1,5 +1,6 @@
 """The process reward model as a scorer: the prompt is read once, each step that candidates share is read once, and all steps get a score."""
 
+import collections
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -115,28 +116,31 @@ class PRMScorer(Scorer):
         return None if protocol.parse(text).answer is None else self.parts(text)
 
     def _score(self, asked: Sequence[Asked], rows: Sequence[Sequence[Parts | None]]) -> list[Scored]:
-        """Depth by depth, so that steps which candidates have in common are read once."""
+        """From one parting of the ways to the next, so that steps which candidates have in common are read once."""
         scored = [Scored([None] * len(mine), [[] for _ in mine], [0] * len(mine)) for mine in rows]
-        places = [(i, j) for i, mine in enumerate(rows) for j, row in enumerate(mine) if row is not None]
-        if not places:
-            return scored
-        guide, parents, depth = self.reader(asked), [i for i, _ in places], 0
+        solutions = {(i, j): row for i, mine in enumerate(rows) for j, row in enumerate(mine) if row is not None}
+        stops = {place: stop for i in range(len(rows)) for place, stop in partings({p: r for p, r in solutions.items() if p[0] == i}).items()}
+        places, parents, turn = list(solutions), [i for i, _ in solutions], 0
+        guide = self.reader(asked) if places else None
         while places:
-            depth += 1
-            heads = [self._head(rows[i][j], depth) for i, j in places]
-            judged = guide.follow(parents, heads)
+            judged = guide.follow(parents, [solutions[place][: stops[place][turn]] for place in places])
             for (i, j), verdict in zip(places, judged, strict=True):
                 scored[i].prompt_tokens = guide.prompt_tokens[i]
                 scored[i].tokens[j] += verdict.tokens
                 scored[i].values[j], scored[i].steps[j] = verdict.value, verdict.steps
-            kept = [n for n, (i, j) in enumerate(places) if len(rows[i][j] or ()) > depth]
-            places, parents = [places[n] for n in kept], kept
+            turn += 1
+            parents = [n for n, place in enumerate(places) if len(stops[place]) > turn]
+            places = [places[n] for n in parents]
         return scored
 
-    @staticmethod
-    def _head(row: Parts | None, depth: int) -> Parts:
-        assert row is not None
-        return row[:depth]
+
+def partings(solutions: dict[Any, Parts]) -> dict[Any, list[int]]:
+    """For each solution, the numbers of parts behind which it parts from another one, or ends."""
+    sharers = collections.Counter(row[:depth] for row in solutions.values() for depth in range(1, len(row) + 1))
+    return {
+        place: [depth for depth in range(1, len(row) + 1) if depth == len(row) or sharers[row[:depth]] != sharers[row[: depth + 1]]]
+        for place, row in solutions.items()
+    }
 
 
 def chunks(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

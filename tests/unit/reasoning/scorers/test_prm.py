@@ -10,7 +10,7 @@ import torch
 from data import protocol
 from data.solutions import mark_steps
 from reasoning.scorers.orm import ORMScorer
-from reasoning.scorers.prm import PRMScorer, PRMScorerConfig, chunks, find_prm, load_prm
+from reasoning.scorers.prm import PRMScorer, PRMScorerConfig, chunks, find_prm, load_prm, partings
 from reasoning.scorers.prm_guide import PRMGuide
 from reasoning.scorers.vlprm import VLPRMScorer
 from reasoning.trace import Generation
@@ -201,6 +201,12 @@ def test_where_a_reward_model_is_found(tiny, tmp_path):
     (stage / "checkpoint" / "config.json").write_text(json.dumps(config | {"step_token_id": 5}))
     with pytest.raises(ValueError, match="not a pair"):
         load_prm(stage / "checkpoint")
+
+
+def test_where_solutions_part():
+    rows = {"x": ("a", "b", "c", "z"), "y": ("a", "b", "d"), "same": ("a", "b", "d"), "short": ("a", "b"), "alone": ("q", "r", "s")}
+    assert partings(rows) == {"x": [2, 4], "y": [2, 3], "same": [2, 3], "short": [2], "alone": [3]}
+    assert partings({}) == {}
 
 
 def test_items_are_read_in_chunks_of_whole_items():
