@@ -1,5 +1,6 @@
 """docs/your_data.md, run: somebody's folder and JSONL -> SFT -> evaluation -> report -> release, with one bad file on the way."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def recipe_of_the_page(folder):
     recipe["model"] = {"init": str(checkpoint)} if checkpoint.is_dir() else {"init": None, **tiny["model"]}
     recipe["data"]["sources"]["mine"]["path"] = recipe["evaluate"][0]["path"] = str(folder / "records.jsonl")
     return recipe | {"threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def quick_tokenizer(monkeypatch):
+    """Where the tokenizer is built anew, from fewer sentences than a real one."""
+    import training.tokenizer
+
+    monkeypatch.setattr(training.tokenizer, "build_tokenizer", functools.partial(training.tokenizer.build_tokenizer, per_level=4))
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ import pytest
 import torch
 import yaml
 
-from configs.registry import REWARDS, WORLDS
+import configs.registry
+import models.registry
+from configs.registry import REWARDS, TRANSFORMS, WORLDS
 from data import protocol
+from data.record import Record, Step
 from data.verdict import Verdict
-from models.registry import PROJECTORS
+from models.registry import PROJECTORS, Registry
 from training.rewards.rollout import Rollout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 @pytest.fixture
 def examples():
     """Runs every Python block of a page, and takes what it registered out again."""
-    tables = (REWARDS, WORLDS, PROJECTORS)
+    tables = (REWARDS, TRANSFORMS, WORLDS, PROJECTORS)
     before = [dict(table._objects) for table in tables]
 
     def run(page: str) -> dict:
@@ -46,6 +49,22 @@ def test_the_example_world_is_sound(examples):
         assert not world.verify(sample.record, f"<think></think><answer>{wrong}</answer>").answer_ok
         assert (sample.media[0].array.mean() >= 128) == (sample.record.steps[0].value == "bright")
     assert np.array_equal(world.sample(1, 5).media[0].array, world.sample(1, 5).media[0].array)
+
+
+def test_the_example_transform_leaves_a_share_alone(examples):
+    examples("adding_a_component.md")
+    transform = TRANSFORMS.get("without_steps")
+    records = [Record(f"r{i}", "q", ["a"], "text", steps=[Step("s")]) for i in range(400)]
+    changed = [transform(record, 0, keep=0.25) for record in records]
+    assert all(c.steps is None and c.id == r.id for c, r in zip(changed, records, strict=True) if c)
+    assert abs(changed.count(None) - 100) < 4 * (400 * 0.25 * 0.75) ** 0.5
+    assert transform(Record("r", "q", ["a"], "text"), 0) is None
+
+
+def test_every_registry_is_in_the_table_of_kinds():
+    page = (ROOT / "docs/adding_a_component.md").read_text()
+    found = {n for module in (configs.registry, models.registry) for n, table in vars(module).items() if isinstance(table, Registry)} - {"BENCHES"}
+    assert set(re.findall(r"^\| [\w -]+ \| `(\w+)` \|", page, re.MULTILINE)) == found
 
 
 def test_the_example_projector_counts_as_it_projects(examples):
