@@ -13,6 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def bench(
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="`list` shows them, `all` runs them")],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one result a line")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="print rows of the table in docs/benchmarks.md")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="tiny sizes: does it run?")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="timed runs of each side")] = 7,
     warmup: Annotated[int, typer.Option(min=1, help="runs of each side before the clock counts")] = 2,
@@ -32,14 +33,17 @@ def bench(
         return
     import torch
 
-    from bench.harness import Setting, describe, measure
+    from bench.harness import TABLE_HEAD, Setting, describe, measure, table_row
 
     if threads:
         torch.set_num_threads(threads)
     setting = Setting(quick, device or ("cuda" if torch.cuda.is_available() else "cpu"), seed)
+    show = json.dumps if as_json else table_row if as_markdown else describe
+    if as_markdown:
+        print(TABLE_HEAD)
     for name, function in functions.items():
         result = measure(name, function(setting), setting, repeats=2 if quick else repeats, warmup=1 if quick else warmup)
-        print(json.dumps(result) if as_json else describe(result), flush=True)
+        print(show(result), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

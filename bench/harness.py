@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+TABLE_HEAD = "| bench | sizes | ratio (quartiles) | goal | ours | peer | date, device, threads, torch |\n|---|---|---|---|---|---|---|"
 PACKAGES = ("torch", "transformers", "trl", "numpy")
 
 
@@ -174,3 +175,20 @@ def verdict(name: str, ratio: dict[str, Any]) -> str:
     if "goal" in ratio:
         said += f"; goal {ratio['goal']:.2f}: " + ("reached" if ratio["reached"] else "NOT reached")
     return said + quartiles
+
+
+def table_row(result: dict[str, Any]) -> str:
+    """A result as a row under `TABLE_HEAD`."""
+    ratios, goals = [], []
+    for name, ratio in result["ratios"].items():
+        quartiles = f" ({ratio['low']:.2f} to {ratio['high']:.2f})" if "low" in ratio else ""
+        ratios.append(f"{name} {ratio['median']:.2f} ×{quartiles}")
+        if "goal" in ratio:
+            goals.append(f"{name} {ratio['goal']:.2f} ×: {'reached' if ratio['reached'] else 'not reached'}")
+    facts = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in result["facts"].items()]
+    sides = [
+        f"{side['median']:.3g} s" + (f", {side['per_s']:,.0f} {result['unit']}/s" if "per_s" in side else "") for side in result["seconds"].values()
+    ]
+    sizes = ", ".join(f"{name} {value}" for name, value in result["sizes"].items())
+    where = f"{result['date']}, {result['device']}, {result['threads']}, {result['versions']['torch']}"
+    return f"| `{result['bench']}` | {sizes} | {'; '.join(ratios + facts)} | {'; '.join(goals) or 'shown'} | {sides[0]} | {sides[1]} | {where} |"

@@ -1,11 +1,23 @@
 """The harness: who runs when, what the numbers mean, and that a loss is called a loss."""
 
-import time
-
 import pytest
 import torch
 
-from bench.harness import Comparison, DifferentError, Setting, alternate, close, describe, measure, peak_memory, spread, verdict
+from bench import harness
+from bench.harness import (
+    TABLE_HEAD,
+    Comparison,
+    DifferentError,
+    Setting,
+    alternate,
+    close,
+    describe,
+    measure,
+    peak_memory,
+    spread,
+    table_row,
+    verdict,
+)
 
 
 def comparison(ours, peer, goals, same=lambda a, b: "the same", **more):
@@ -24,24 +36,50 @@ def test_median_and_quartiles_by_hand():
     assert spread([2.0]) == {"low": 2.0, "median": 2.0, "high": 2.0}
 
 
-def test_a_ratio_is_peer_over_ours_and_rates_are_work_per_second():
-    result = measure(
-        "nap", comparison(lambda: time.sleep(0.01), lambda: time.sleep(0.04), {"time": 2.0}, work=(100, 100)), Setting(), repeats=3, warmup=1
-    )
-    ratio = result["ratios"]["time"]
-    assert 2.0 < ratio["median"] < 5.0 and ratio["goal"] == 2.0 and ratio["reached"]
-    ours = result["seconds"]["ours"]
-    assert ours["per_s"] == pytest.approx(100 / ours["median"]) and 0.01 <= ours["median"] < 0.04
+class Clock:
+    """A clock that moves only as a side says it takes time."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def takes(self, *seconds: float):
+        left = list(seconds)
+
+        def run() -> None:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(harness, "time", clock)
+    return clock
+
+
+def test_a_ratio_is_peer_over_ours_and_rates_are_work_per_second(clock):
+    """Ours takes 1, 2, 3 s after the run that is checked, the peer 8, 4, 6: medians 2 and 6, rounds 8, 2, 2."""
+    sides = clock.takes(50, 1, 2, 3), clock.takes(50, 8, 4, 6)
+    result = measure("nap", comparison(*sides, {"time": 2.0}, work=(100, 60)), Setting(), repeats=3, warmup=1)
+    assert result["ratios"] == {"time": {"low": 2.0, "median": 3.0, "high": 5.0, "goal": 2.0, "reached": True}}
+    assert result["seconds"] == {
+        "ours": {"low": 1.5, "median": 2.0, "high": 2.5, "per_s": 50.0}, "peer": {"low": 5.0, "median": 6.0, "high": 7.0, "per_s": 10.0}
+    }  # fmt: skip
     assert {"bench", "peer", "sizes", "same", "device", "threads", "versions", "date", "dtype", "quick", "repeats"} <= set(result)
-    assert result["versions"]["torch"] == torch.__version__.split("+")[0] or result["versions"]["torch"] == torch.__version__
+    assert result["versions"]["torch"] and result["threads"] == torch.get_num_threads()
 
 
-def test_losses_are_said_plainly():
+def test_losses_are_said_plainly(clock):
     assert verdict("time", {"median": 0.5}).startswith("WE LOSE: 2.00 x slower")
     assert verdict("memory", {"median": 0.25, "goal": 8.0, "reached": False}) == "WE LOSE: 4.00 x larger; goal 8.00: NOT reached"
     assert verdict("memory", {"median": 9.0, "goal": 8.0, "reached": True}) == "9.00 x smaller; goal 8.00: reached"
-    result = measure("nap", comparison(lambda: time.sleep(0.02), lambda: None, {"time": 1.0}), Setting(quick=True), repeats=2, warmup=1)
-    assert "WE LOSE" in describe(result) and "its numbers say nothing" in describe(result)
+    result = measure("nap", comparison(clock.takes(4), clock.takes(2), {"time": 1.0}), Setting(quick=True), repeats=2, warmup=1)
+    row = table_row(result)
+    assert row.startswith("| `nap` | n 1 | time 0.50 ×") and "not reached" in row and row.count("|") == TABLE_HEAD.splitlines()[0].count("|")
+    assert "WE LOSE: 2.00 x slower" in describe(result) and "its numbers say nothing" in describe(result)
 
 
 def test_sides_that_differ_are_not_timed():
