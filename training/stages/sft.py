@@ -7,11 +7,13 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from configs.schema import StageConfig
+from configs.schema import StageConfig, Strict
+from models.logprob import chosen_logps
 from models.lora import freeze_base
 from training.loop import Loop
 from training.optimizers import build_optimizers, freeze
 from training.stages.context import StageContext
+from training.update import Weighting
 
 
 class TrainSettings(StageConfig):
@@ -37,11 +39,27 @@ class TrainSettings(StageConfig):
     max_tokens: int = 2048
 
 
+class TokenWeighting(Strict):
+    """See `training/token_weights.py`. `mode: none` is the plain token mean."""
+
+    mode: str = "jsd"
+    alpha: float = 1.7
+    renorm: bool = False
+
+    def build(self) -> Weighting:
+        """The rule by its registry name; an unknown one is a `ValueError`."""
+        from configs.registry import TOKEN_WEIGHTS
+
+        return Weighting(None if self.mode == "none" else TOKEN_WEIGHTS.get(self.mode), self.alpha, self.renorm)
+
+
 class SFTConfig(TrainSettings):
-    """`steps_in_completion: false` teaches answers alone."""
+    """`steps_in_completion: false` teaches answers alone. `token_weights`: each completion is a group of its own, so of our rules `entropy` alone
+    says something."""
 
     kind: str = "sft"
     steps_in_completion: bool = True
+    token_weights: TokenWeighting = TokenWeighting(mode="none")
 
 
 class AlignConfig(SFTConfig):
@@ -54,7 +72,7 @@ class SFTStage:
     config_class = SFTConfig
 
     def __init__(self, config: SFTConfig):
-        self.config = config
+        self.config, self.weighting = config, config.token_weights.build()
 
     def frozen(self, model: torch.nn.Module) -> list[str]:
         return self.config.freeze
@@ -64,12 +82,16 @@ class SFTStage:
         config, model = self.config, context.model
         freeze(model, self.frozen(model))
         optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
-        wrapped = context.prepare(model)
+        if self.weighting.rule is None:
+            step = functools.partial(supervised_step, context.prepare(model), context)
+        else:
+            context.check_whole_model("sft with token_weights")
+            step = functools.partial(weighted_step, self.weighting, context)
         encode = functools.partial(context.encode, steps=config.steps_in_completion, max_tokens=config.max_tokens)
         stream = context.stream(config, encode)
         loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main, context.agree)
         model.train()
-        loop.run(stream, functools.partial(supervised_step, wrapped, context), context.quarantine_all)
+        loop.run(stream, step, context.quarantine_all)
         context.keep_weights(stage_dir)  # before the mark that says the stage is finished
         loop.close({"kind": config.kind, "mixture": config.mixture})
         for parameter in model.parameters():
@@ -86,6 +108,23 @@ def supervised_step(model: torch.nn.Module, context: StageContext, batch: dict[s
         loss = model(**batch, num_items_in_batch=everywhere / context.world_size).loss
     context.backward(loss)
     return {"loss": float(context.mean(loss.detach())), "tokens": float(everywhere)}
+
+
+def weighted_step(weighting: Weighting, context: StageContext, batch: dict[str, Any], step: int) -> dict[str, float]:
+    """The same with a weight per token; the denominator stays the number of tokens, so that `alpha: 1` is `supervised_step`."""
+    model = context.model
+    batch = context.to_device(batch)
+    labels = batch.pop("labels")[:, 1:]
+    keep = labels != -100
+    everywhere = context.total(keep.sum())
+    with context.autocast():
+        hidden = model.hidden_states(**batch)[:, :-1]
+        logps, _, norms = chosen_logps(hidden[keep], model.head, labels[keep])
+    weights = weighting(hidden, model.head, keep, torch.zeros_like(keep, dtype=norms.dtype).masked_scatter(keep, norms), 1, 1.0)[keep]
+    loss = -(weights * logps).sum() / everywhere
+    loss.backward()
+    context.sum_gradients(model)
+    return {"loss": float(context.total(loss.detach())), "tokens": float(everywhere), "weight_mean": float(weights.mean())}
 
 
 class AlignStage(SFTStage):

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator
 
-from configs.schema import Strict
 from models.lora import freeze_base
 from training.advantages import effective_ratio, zero_variance
 from training.loop import Loop
@@ -24,21 +23,13 @@ from training.rewards.algebra import Ledger, build_terms
 from training.rollout import Rollouts, Sampling, roll_out
 from training.rollout_log import RolloutLog
 from training.stages.context import StageContext, hash_seed
-from training.stages.sft import TrainSettings
-from training.update import Objective, Part, Weighting, accumulate, cut
+from training.stages.sft import TokenWeighting, TrainSettings
+from training.update import Objective, Part, accumulate, cut
 
 DRIFT_LIMIT = 0.05  # mean |log-probability of sampler - of trainer| above this means that they are not the same model
 SHOWN_EVERY = 20  # steps between the groups that are kept for the report
 SUMS = ("tokens", "reward_failures", "zero_variance_groups", "prompts_drawn", "generate_tokens_per_s", "reward_tokens_per_s", "update_tokens_per_s")
 OWN_OPTIONS = ("delta", "tau_positive", "tau_negative")  # of `policy_loss`, that only some losses read
-
-
-class TokenWeighting(Strict):
-    """See `training/token_weights.py`. `mode: none` is the plain token mean."""
-
-    mode: str = "jsd"
-    alpha: float = 1.7
-    renorm: bool = False
 
 
 class TWGRPOConfig(TrainSettings):
@@ -93,7 +84,7 @@ class TWGRPOStage:
     config_class = TWGRPOConfig
 
     def __init__(self, config: TWGRPOConfig):
-        from configs.registry import ADVANTAGES, FILTERS, LOSSES, REWARDS, TOKEN_WEIGHTS
+        from configs.registry import ADVANTAGES, FILTERS, LOSSES, REWARDS
 
         self.config = config
         self.terms = build_terms(config.rewards, REWARDS.get)
@@ -104,8 +95,7 @@ class TWGRPOStage:
         self.loss = LOSSES.get(config.loss)
         if unknown := sorted(set(config.loss_options) - set(OWN_OPTIONS)):
             raise ValueError(f"stage {config.name!r}: unknown key in loss_options: {unknown[0]!r} (known: {', '.join(OWN_OPTIONS)})")
-        weights = config.token_weights
-        self.weighting = Weighting(None if weights.mode == "none" else TOKEN_WEIGHTS.get(weights.mode), weights.alpha, weights.renorm)
+        self.weighting = config.token_weights.build()
         self.warned = False
 
     def run(self, context: StageContext, stage_dir: Path) -> None:
