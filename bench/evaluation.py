@@ -34,7 +34,7 @@ def evaluation(setting: Setting) -> Comparison:
     model = model.to(setting.device).eval()
     folder = tempfile.TemporaryDirectory(prefix="focal-bench-")
     root, bench, number = Path(folder.name), open_benchmark("world/audio"), itertools.count()
-    records = load_items(bench, root, LEVEL, n, SEED)
+    records = load_items(bench, root, LEVEL, n, SEED, bench.protocols[0])
 
     def ours() -> dict[str, list[dict[str, Any]]]:
         assert folder  # kept for as long as the comparison is

@@ -63,7 +63,7 @@ def evaluate(
         run_dir=root, fingerprint=model_fingerprint(model), samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
     )  # fmt: skip
     budget = dict(media if media is not None else getattr(processor, "media", None) or {})
-    records = load_items(bench, root, level, n, seed)
+    records = load_items(bench, root, level, n, seed, protocol)
     stem = per_item_stem(bench, level, seed, answerer.settings, protocol)
     prompts = prompt_sha256(answerer.chat(bench.prompt(r, protocol, instruction)) for r in records)
     facts = {
@@ -185,8 +185,8 @@ def items_dir(root: Path, bench: Benchmark, level: int | None, n: int | None, se
     return root / ITEMS / (re.sub(r"[^\w.-]+", "-", "-".join(str(p) for p in parts if p is not None)) + mark)
 
 
-def load_items(bench: Benchmark, root: Path, level: int | None, n: int | None, seed: int) -> list[Record]:
-    """The benchmark's records, kept beside the results too, because reports read them. Duplicate ids are a `ValueError`."""
+def load_items(bench: Benchmark, root: Path, level: int | None, n: int | None, seed: int, protocol: str) -> list[Record]:
+    """The benchmark's records that the protocol asks, kept beside the results too, because reports read them. Duplicate ids are a `ValueError`."""
     folder = items_dir(root, bench, level, n, seed)
     records = bench.load(Wanted(n=n, seed=seed, level=level, media_dir=folder))
     if not records:
@@ -197,7 +197,10 @@ def load_items(bench: Benchmark, root: Path, level: int | None, n: int | None, s
         folder.mkdir(parents=True, exist_ok=True)
         whole = [dataclasses.replace(r, media=[dataclasses.replace(m, path=str(Path(m.path).resolve())) for m in r.media]) for r in records]
         write_jsonl(folder / "records.jsonl", whole)
-    return records
+    asked = [r for r in records if bench.asked(r, protocol)]
+    if not asked:
+        raise ValueError(f"benchmark {full_name(bench)!r}: protocol {protocol!r} asks none of these {len(records)} items")
+    return asked
 
 
 def kept_records(path: Path) -> dict[str, Record]:

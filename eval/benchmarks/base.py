@@ -114,6 +114,10 @@ class Benchmark(abc.ABC):
     def gold(self, record: Record, protocol_name: str) -> str:
         return ", ".join(record.answer)
 
+    def asked(self, record: Record, protocol_name: str) -> bool:
+        """Whether a protocol asks this item at all."""
+        return True
+
     def check_protocol(self, name: str | None) -> str:
         """The protocol to use (None: the default one)."""
         if name is not None and name not in self.protocols:
