@@ -1,5 +1,7 @@
 """Where labels come from: completions on one tree, judges, consensus; on a model whose every completion is known."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,7 +13,17 @@ from models.modeling import FocalModel
 from models.prm import FocalPRM
 from models.processing import FocalProcessor
 from training import step_labelling
-from training.prm_batches import cut_parts, encode_part, pass_rates, score_solutions, trim_left, weigh_parts
+from training.prm_batches import (
+    build_prm,
+    check_forced,
+    cut_parts,
+    encode_part,
+    label_token_ids,
+    pass_rates,
+    score_solutions,
+    trim_left,
+    weigh_parts,
+)
 from training.step_judges import AnswerJudge, ScoreJudge, load_judge
 from training.step_labelling import LabelSettings, combined, count_right, distinct_solutions, injected_solutions, label, measure_steps
 
@@ -180,3 +192,28 @@ def test_judges(reasoner, tmp_path):
     assert load_judge(str(tmp_path / "prm"), middle)(samples, drawn) == found
     with pytest.raises(ValueError, match=r"labels.judge: no Focal checkpoint"):
         load_judge(str(tmp_path / "none"), 0.5)
+
+
+def test_a_label_must_be_one_token_of_its_own(reasoner):
+    _, processor = reasoner
+    minus, plus = label_token_ids(processor.tokenizer)
+    assert processor.tokenizer.decode([minus]) == "-" and processor.tokenizer.decode([plus]) == "+"
+    with pytest.raises(ValueError, match="one token each"):
+        label_token_ids(lambda sign, **_: {"input_ids": [1, 2]})
+    check_forced([torch.tensor([5, 9, plus, 7, 9, minus])], 9, [minus, plus])
+    with pytest.raises(ValueError, match="joins a label"):
+        check_forced([torch.tensor([5, 9, 7])], 9, [minus, plus])
+    with pytest.raises(ValueError, match="the tokenizer has no"):
+        build_prm(None, SimpleNamespace(convert_tokens_to_ids=lambda _: None, unk_token_id=None))
+
+
+def test_exactly_one_supervised_position_a_label_whatever_signs_the_text_holds(reasoner):
+    _, processor = reasoner
+    record = Record("s", "Is a - b + c -1 or +1?", ["+1"], "text", meta={"facts": {}})
+    text = "<think>- a - b + c\n+ − -</think><answer>+1</answer>"
+    batch = encode(processor, [record])
+    for form in ("placeholder", "teacher_forced"):
+        part = encode_part(batch, processor, distinct_solutions([record], [text], 1), form=form)
+        step = processor.tokenizer.convert_tokens_to_ids(protocol.STEP)
+        assert int((part.ids == step).sum()) == len(part.targets) == 3
+        assert int((part.batch["input_ids"] == step).sum()) == 0  # nothing inside the question
