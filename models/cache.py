@@ -181,24 +181,23 @@ class SharedCache:
     def step(self, q: int, _: Any) -> tuple[Tensor, list[None]]:
         """As `Decoding.step`. What a row may not see is kept here; layers get no mask."""
         self.reserve(q)
-        lengths = self._index(self.lengths)
-        ahead = torch.arange(q, device=lengths.device)
-        self.columns, self.size = lengths[:, None] + ahead, max(self.lengths) + q  # where the new keys [N, q] go, and how many are read
+        ahead = torch.arange(q, device=self.position.device)
+        self.size = max(self.lengths) + q  # own keys that are read
         self.even = min(self.lengths) + q == self.size
-        unseen = None
-        if not (self.even and q == 1):
-            unseen = torch.arange(self.size, device=lengths.device) > self.columns[..., None]
-        owner = self._index(self.owner)
-        self.blocked = []
-        for ok in self.prompt_ok:
-            if ok is None and unseen is None:
-                self.blocked.append(None)
-                continue
-            first = self.stretch.index(len(self.blocked))
-            prompt = lengths.new_zeros(len(owner), self.prompts[first][0].shape[2], dtype=torch.bool) if ok is None else ~ok[owner]
-            own = lengths.new_zeros(len(owner), q, self.size, dtype=torch.bool) if unseen is None else unseen
-            self.blocked.append(torch.cat([prompt[:, None].expand(-1, q, -1), own], -1)[:, None, None])
+        self.columns = self.size - q + ahead[None] if self.even else self._index(self.lengths)[:, None] + ahead  # [1 or N, q] of the new keys
+        self.blocked = [self._blocked(stretch, q) for stretch in range(len(self.prompt_ok))]
         return self.position[:, None] + ahead, [None] * len(self.prompts)
+
+    def _blocked(self, stretch: int, q: int) -> Tensor | None:
+        """What the queries must not see at a stretch of layers, [N, 1, 1, q, P + T]: padding of their prompt, and what lies behind them."""
+        ok = self.prompt_ok[stretch]
+        if ok is None and self.even and q == 1:
+            return None
+        size = self.prompts[self.stretch.index(stretch)][0].shape[2]
+        before = self.columns.new_zeros(1, size, dtype=torch.bool) if ok is None else ~ok[self._index(self.owner)]
+        own = torch.arange(self.size, device=self.columns.device) > self.columns[..., None]
+        parts = [before[:, None].expand(len(self.owner), q, -1), own.expand(len(self.owner), -1, -1)]
+        return torch.cat(parts, -1)[:, None, None]
 
     def advance(self, q: int) -> None:
         self.lengths = [n + q for n in self.lengths]
