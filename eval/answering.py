@@ -10,6 +10,7 @@ from reasoning.policy import Asked, ModelPolicy, Policy
 from reasoning.pool import PooledPolicy
 from reasoning.scorers.base import Scorer
 from reasoning.strategies.base import Budget, Result, Strategy
+from reasoning.strategies.sampling import SamplingStrategy
 
 __all__ = ["Answered", "Answerer", "Asked", "ModelAnswerer", "build_answerer"]
 
@@ -66,7 +67,7 @@ class ModelAnswerer:
 def answered(result: Result, kept: dict[str, str] | None) -> Answered:
     """A result as the rows of an evaluation hold it; a search leaves its outline, and the name of the `file` that its samples are in."""
     note = {"note": result.note} if result.note else {}
-    trace = None if kept is None or result.error is not None else result.trace.outline() | kept | note
+    trace = None if kept is None or result.error is not None else result.trace.outline(texts=not kept) | kept | note
     return Answered(result.completion, **result.ledger.tokens(), finished=result.finished, error=result.error, trace=trace)
 
 
@@ -79,6 +80,6 @@ def build_answerer(
     them; `fingerprint` says which weights they are of. A policy may stand in for the model."""
     made, scorer = build_strategy(strategy, run_dir, seed)
     policy: Policy = model if hasattr(model, "sample") else ModelPolicy(model, processor, seed=seed, fingerprint=fingerprint)
-    if samples is not None and made.config.temperature > 0:
+    if samples is not None and isinstance(made, SamplingStrategy) and made.config.temperature > 0:
         policy = PooledPolicy(policy, *samples, made.config.temperature, max_new_tokens, [seed])
     return ModelAnswerer(policy, made, scorer, max_new_tokens=max_new_tokens, seed=seed)

@@ -118,7 +118,7 @@ def tree_of(run_dir: Path, rows: Sequence[dict[str, Any]], items: dict[int, list
 def sample_texts(folder: Path, item: dict[str, Any]) -> dict[int, str]:
     """Number -> text of an item's samples, from the file that its trace names."""
     path = folder / item["trace"].get("file", "")
-    texts: dict[int, str] = {}
+    texts: dict[int, str] = {call["k"]: call["text"] for call in item["trace"]["calls"] if "text" in call}
     if path.is_file():
         with open(path, encoding="utf-8") as lines:
             for row in (json.loads(line) for line in lines if line.endswith("\n")):

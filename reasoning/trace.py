@@ -84,10 +84,10 @@ class Trace:
         with open(path, "a", encoding="utf-8") as out:
             out.writelines(json.dumps(call.to_json(), ensure_ascii=False) + "\n" for call in self.calls)
 
-    def outline(self) -> dict[str, Any]:
-        """What a result row keeps: who continues whom, answers, scores, who was kept; texts only where the search went step by step (whole samples
-        are in the pool's file, under their number `k`)."""
-        stepwise = any(call.parent is not None for call in self.calls)
+    def outline(self, texts: bool = False) -> dict[str, Any]:
+        """What a result row keeps: who continues whom, answers, scores, who was kept; `texts` too where they are not in a pool's file under their
+        number `k`, and always where the search went step by step."""
+        stepwise = texts or any(call.parent is not None for call in self.calls)
         rows = []
         for c in self.calls:
             row: dict[str, Any] = {"k": c.generation.k, "answer": c.answer, "finished": c.generation.finished, "kept": c.kept}

@@ -34,6 +34,7 @@ def test_chains_and_outlines():
     whole = Trace()
     whole.add("r", Generation(3, 7, "x", 1, True), "m", 1.0)
     assert whole.outline() == {"calls": [{"k": 3, "answer": None, "finished": True, "kept": False}]}
+    assert whole.outline(texts=True)["calls"][0]["text"] == "x"
 
 
 def test_an_unfinished_branch_is_no_answer():
