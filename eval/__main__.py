@@ -23,8 +23,9 @@ def _every_command(debug: Annotated[bool, typer.Option("--debug", help="show tra
 
 @app.command("run")
 def run_command(
-    model: Annotated[Path, typer.Option(help="a run directory, a release, or a checkpoint folder")],
+    model: Annotated[str, typer.Option(help="a run directory, a release, a checkpoint folder, or an OpenAI-compatible server: http://host:port/v1")],
     benchmark: Annotated[str, typer.Option(help="by name, e.g. world/audio (`python -m eval list`)")],
+    model_name: Annotated[str | None, typer.Option(help="the name of the server's model")] = None,
     level: Annotated[int | None, typer.Option(help="level of a world")] = None,
     family: Annotated[list[str] | None, typer.Option(help="only these kinds of question (repeatable; a world's `perceive` needs naming)")] = None,
     n: Annotated[int | None, typer.Option(help="how many items (default: 300 of a world, all of a file)")] = None,
@@ -52,7 +53,7 @@ def run_command(
     row, where = run_benchmark(
         model, benchmark, level=level, families=family, n=n, seed=seed, data=data, protocol=protocol, strategy=strategy,
         options=options or [], controls=names, batch_size=batch_size, max_new_tokens=max_new_tokens, instruction=instruction, stage=stage, out=out,
-        text_model=text_model,
+        text_model=text_model, model_name=model_name,
     )  # fmt: skip
     if as_json:
         print(json.dumps(row, indent=1, ensure_ascii=False))

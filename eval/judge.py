@@ -41,13 +41,10 @@ def _case(wanted: str, question: str, output: str) -> str:
 
 def open_judge(where: str, model: str | None = None) -> Policy:
     """A server's address (`http://host:port/v1`, with the name of its model), or the folder of one of our checkpoints."""
-    if where.startswith(("http://", "https://")):
-        from reasoning.policy_http import HttpPolicy
+    from eval.loading import find_model, is_server, load_reasoner, open_server
 
-        if not model:
-            raise ValueError(f"judge {where}: a server needs the name of its model too (--judge-model)")
-        return HttpPolicy(where, model)
-    from eval.loading import find_model, load_reasoner
+    if is_server(where):
+        return open_server(where, model, "--judge-model")
     from eval.provenance import model_fingerprint
     from reasoning.policy import ModelPolicy
 

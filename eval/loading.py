@@ -1,6 +1,7 @@
-"""From a folder somebody names to a model that can be asked: a run directory, a release, or a checkpoint of a stage."""
+"""From what somebody names to a model that can be asked: a run directory, a release, a checkpoint of a stage, or the address of a server."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,21 @@ def load_reasoner(folder: Path) -> tuple[Any, Any]:
 
     model, processor = FocalModel.from_pretrained(folder), FocalProcessor.from_pretrained(folder)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), processor
+
+
+def is_server(where: str) -> bool:
+    return where.startswith(("http://", "https://"))
+
+
+def open_server(where: str, name: str | None, option: str, seed: int = 0) -> Any:
+    """The policy behind an OpenAI-compatible server's address (`http://host:port/v1`); `option` is what the command calls its model's name."""
+    from reasoning.policy_http import HttpPolicy
+
+    if not name:
+        raise ValueError(f"{where}: a server needs the name of its model too ({option})")
+    return HttpPolicy(where, name, seed=seed)
+
+
+def server_stage(name: str) -> str:
+    """What the scores of a server's model are booked under: its name as a folder may be called."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "server"

@@ -9,13 +9,14 @@ DEFAULT_N = 300  # items of a world, which has no end
 
 
 def run_benchmark(
-    model_path: Path, benchmark: str, *, level: int | None, families: list[str] | None, n: int | None, seed: int, data: Path | None,
+    named: str, benchmark: str, *, level: int | None, families: list[str] | None, n: int | None, seed: int, data: Path | None,
     protocol: str | None, strategy: str, options: Sequence[str], controls: Sequence[str], batch_size: int, max_new_tokens: int, instruction: str,
-    stage: str | None, out: Path | None, text_model: Path | None = None,
+    stage: str | None, out: Path | None, text_model: Path | None = None, model_name: str | None = None,
 ) -> tuple[dict[str, Any], Path]:  # fmt: skip
-    """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement."""
+    """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement.
+    `named`: a run, a release, a checkpoint folder, or a server's address, then with the `model_name` it is asked for."""
     from eval.controls import parse_control
-    from eval.loading import find_model, instruction_of, load_reasoner
+    from eval.loading import Found, find_model, instruction_of, is_server, load_reasoner, open_server, server_stage
     from eval.report import write_report
     from eval.run import evaluate, open_benchmark
 
@@ -23,13 +24,14 @@ def run_benchmark(
     bench.check_protocol(protocol)
     for control in controls:
         parse_control(control)
-    found = find_model(model_path, stage)
+    policy = open_server(named, model_name, "--model-name", seed) if is_server(named) else None
+    found = find_model(named, stage) if policy is None else Found(Path(server_stage(policy.name)), stage or server_stage(policy.name), None)
     root = out or found.run or Path("runs") / f"eval-{found.folder.resolve().name}"
     if n is None and bench.wants == "world":
         n = DEFAULT_N
     if level is None and bench.wants == "world":
         level = bench.source.levels[0]
-    model, processor = load_reasoner(found.folder)
+    model, processor = load_reasoner(found.folder) if policy is None else (policy, None)
     text_only = None if text_model is None else reader(text_model, max_new_tokens, seed)
     line = {"name": strategy, **parse_options(options)}
     row = evaluate(
@@ -37,7 +39,7 @@ def run_benchmark(
         max_new_tokens=max_new_tokens, batch_size=batch_size, controls=controls, root=root, out_dir=stage_dir(root, found.stage) / "eval",
         instruction=instruction or instruction_of(found.run), text_only=text_only,
     )  # fmt: skip
-    book(root, row, str(model_path))
+    book(root, row, named)
     write_report(root)
     return row, root
 

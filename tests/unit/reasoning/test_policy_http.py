@@ -2,10 +2,8 @@
 
 import base64
 import io
-import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -19,61 +17,16 @@ from reasoning.strategies.guided_greedy import GuidedGreedy
 from reasoning.strategies.majority import Majority
 from reasoning.strategies.sampling import SamplingConfig
 from reasoning.strategies.stepwise import StepConfig
+from tests.unit.reasoning.stand_in import reply, serving
 from tests.unit.reasoning.toy import toy
 
 TEXTS = ["<think>a: 1\nb: 2\nc: 3</think><answer>6</answer>", "<think>a: 1\nb: 2\nc: 4</think><answer>7</answer>"]
 
 
-class Server(ThreadingHTTPServer):
-    """`behave`: function of (number of the request, body) -> (status, JSON or bytes)."""
-
-    daemon_threads = True
-
-    def __init__(self, behave):
-        self.bodies, self.behave, self.lock = [], behave, threading.Lock()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    def handle_error(self, request, client_address):
-        """A client that has gone away is what some tests are about."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.bodies.append((self.path, dict(self.headers), body))
-            number = len(self.server.bodies)
-        status, answer = self.server.behave(number, body)
-        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        """Quiet."""
-
-
 @pytest.fixture
 def serve():
-    servers = []
-
-    def start(behave):
-        server = Server(behave)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return server, f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def reply(text, finish="stop", tokens=5, **more):
-    logprobs = {"content": [{"token": "x", "logprob": -0.25}] * tokens}
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": logprobs, **more}
-    return 200, {"choices": [choice], "usage": {"prompt_tokens": 11, "completion_tokens": tokens}}
+    with ExitStack() as servers:
+        yield lambda behave: servers.enter_context(serving(behave))
 
 
 def test_samples_with_their_log_probabilities(serve):
