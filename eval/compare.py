@@ -6,14 +6,15 @@ from typing import Any
 
 from eval.item_log import read_items
 from eval.metrics import accuracy, cohens_h, detectable_difference, discordant, mcnemar, paired_bootstrap
-from eval.results import measure, read_results
+from eval.results import measure, read_results, search_name
 
 
 def compare_runs(
     a: Path, b: Path, stages: tuple[str | None, str | None] = (None, None), strategies: tuple[str | None, str | None] = (None, None)
 ) -> list[dict[str, Any]]:
     """One comparison per measurement that both runs hold. Without a stage, each side gives its last row; without a strategy, rows of the same one
-    are compared. Nothing to compare is a `ValueError` that says what each side holds."""
+    are compared. A strategy is named as in results (`best_of_n`) or, where it stands there with several scorers, in full (`best of n of 8 by prm`).
+    Nothing to compare is a `ValueError` that says what each side holds."""
     left, right = (
         pick_rows(read_results(run)["evaluations"], stage, strategy) for run, stage, strategy in zip((a, b), stages, strategies, strict=True)
     )
@@ -27,17 +28,19 @@ def compare_runs(
 
 
 def pick_rows(rows: list[dict[str, Any]], stage: str | None, strategy: str | None) -> dict[tuple, dict[str, Any]]:
-    """The last row of each measurement, among those of the stage and strategy asked for."""
+    """The last row of each measurement, among those of the stage and strategy asked for. A strategy that fits several searches is a `ValueError`."""
     picked = {}
     for row in rows:
-        if stage in (None, row["stage"]) and strategy in (None, row["strategy"]):
-            picked[(*measure(row), row["seed"], (row["strategy"], row["scorer"], row["samples"]))] = row
+        if stage in (None, row["stage"]) and strategy in (None, row["strategy"], search_name(row)):
+            picked[(*measure(row), row["seed"], search_name(row))] = row
+    if strategy is not None and len({key[:-1] for key in picked}) < len(picked):
+        raise ValueError(f"strategy {strategy!r} fits several rows: name one of {', '.join(sorted({repr(key[-1]) for key in picked}))}")
     return picked
 
 
 def describe_row(row: dict[str, Any]) -> str:
     level = "" if row["level"] is None else f" L{row['level']}"
-    return f"{measure(row)[0]}{level} {row['protocol']} {row['strategy']} after {row['stage']} (seed {row['seed']})"
+    return f"{measure(row)[0]}{level} {row['protocol']} {search_name(row)} after {row['stage']} (seed {row['seed']})"
 
 
 def compare_rows(a: dict[str, Any], run_a: Path, b: dict[str, Any], run_b: Path) -> dict[str, Any]:

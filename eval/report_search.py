@@ -14,7 +14,7 @@ from data import protocol
 from data.worlds.base import judge_step
 from eval.compare import compare_items
 from eval.item_log import read_items
-from eval.results import measure, measure_order
+from eval.results import measure, measure_order, search_name
 from eval.run import kept_records
 
 RIVAL = "majority"
@@ -68,18 +68,12 @@ def group(run_dir: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
     for row in kept:
         rival = next((r for r in kept if r["strategy"] == RIVAL and r["samples"] == row["samples"] and r["temperature"] == row["temperature"]), None)
         gain = compare_items(items[id(rival)], items[id(row)]) if rival is not None and rival is not row else None
-        lines.append({"row": row, "name": name_of(row), "gain": gain})
+        lines.append({"row": row, "name": search_name(row), "gain": gain})
     return {
         "benchmark": rows[0]["benchmark"], "level": rows[0]["level"], "modality": rows[0]["modality"], "stage": rows[0]["stage"], "lines": lines,
         "words": [verdict(line) for line in lines if line["gain"] and str(line["row"]["scorer"]).startswith(MODEL_SCORERS)],
         "tree": tree_of(run_dir, kept, items),
     }  # fmt: skip
-
-
-def name_of(row: dict[str, Any]) -> str:
-    scorer = f" by {row['scorer']}" if row["scorer"] else ""
-    count = f" of {row['samples']}" if row["samples"] > 1 else ""
-    return f"{row['strategy']}{count}{scorer}".replace("_", " ")
 
 
 def verdict(line: dict[str, Any]) -> str:
@@ -112,7 +106,7 @@ def tree_of(run_dir: Path, rows: Sequence[dict[str, Any]], items: dict[int, list
         texts = sample_texts((run_dir / row["per_item"]).parent / "samples", item)
         roots = merged(calls, texts, facts)
     question = "" if record is None else record.question
-    return {"name": name_of(row), "id": item["id"], "question": question, "answer": item["extracted"], "correct": item["correct"], "roots": roots}
+    return {"name": search_name(row), "id": item["id"], "question": question, "answer": item["extracted"], "correct": item["correct"], "roots": roots}
 
 
 def sample_texts(folder: Path, item: dict[str, Any]) -> dict[int, str]:

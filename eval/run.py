@@ -160,11 +160,13 @@ def stage_folder(recipe: Any, stage: str, run_dir: Path) -> Path:
 
 
 def per_item_stem(bench: Benchmark, level: int | None, seed: int, settings: dict[str, Any], protocol: str) -> str:
-    """`world-audio-3`, with whatever is not the default behind it: `world-audio-3-best_of_n-prm-8`, `world-video-2-perceive-transcription-s1000`.
-    Measurements that differ in anything never share a file."""
+    """`world-audio-3`, with whatever is not the default behind it: `world-audio-3-majority-8`, `world-video-2-perceive-transcription-s1000`; of a
+    strategy's options and its scorer's weights, a hash. Measurements that differ in anything never share a file."""
     searched = settings["strategy"] != "greedy"
     parts = [full_name(bench), level, *(bench.options.get("families") or [])]
     parts += [settings["strategy"], settings["scorer"], settings["samples"]] if searched else []
+    told = [settings[k] for k in ("options", "scorer_fingerprint") if k in settings]
+    parts += [short_hash(told)] if told else []
     parts += [f"t{settings['temperature']}"] if settings["temperature"] != float(searched) else []
     parts += [protocol] if protocol != bench.protocols[0] else []
     parts += [f"s{seed}"] if seed else []

@@ -18,7 +18,7 @@ from configs.load import dump, load_recipe
 from configs.schema import Recipe
 from eval.item_log import read_items
 from eval.metrics import accuracy, clustered_interval, paired_bootstrap
-from eval.results import measure, read_results, write_atomic
+from eval.results import measure, read_results, search_name, write_atomic
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
@@ -119,11 +119,17 @@ def best(scores: dict[float, float]) -> float:
 def summarise(recipe: Recipe, runs: dict[str, list[Path]], tried: dict[str, dict[float, float]]) -> dict[str, Any]:
     """Scores per arm and evaluation over all seeds, and paired differences to the baseline. An item at several seeds counts as one group."""
     study = recipe.study
-    rows = {arm: [{_name(r): r for r in read_results(run)["evaluations"]} for run in of_arm] for arm, of_arm in runs.items()}
+    rows = {arm: [_named(read_results(run)["evaluations"]) for run in of_arm] for arm, of_arm in runs.items()}
+    wanted = rows[study.baseline][0]
+    for arm, of_arm in rows.items():
+        if any(r.keys() != wanted.keys() for r in of_arm):
+            raise ValueError(f"arm {arm!r} was not judged on what {study.baseline!r} was: an arm may change a strategy's options, not the list")
     evaluations = []
-    for name in rows[study.baseline][0]:
-        items = {arm: [read_items(run / r[name]["per_item"]) for run, r in zip(runs[arm], rows[arm], strict=True)] for arm in runs}
+    for place, row in wanted.items():
+        items = {arm: [read_items(run / r[place]["per_item"]) for run, r in zip(runs[arm], rows[arm], strict=True)] for arm in runs}
         arms = {arm: _arm(items[arm], items[study.baseline], study.margin) for arm in runs}
+        several = (place[0], 1) in wanted
+        name = f"{place[0]} ({search_name(row)})" if several else place[0]
         evaluations.append({"evaluation": name, "n": len(items[study.baseline][0]), "arms": arms})
     spent = {arm: [_spent(run) for run in of_arm] for arm, of_arm in runs.items()}
     return {
@@ -147,9 +153,15 @@ def _arm(mine: list[list[dict[str, Any]]], theirs: list[list[dict[str, Any]]], m
     }  # fmt: skip
 
 
-def _name(row: dict[str, Any]) -> str:
-    level = "" if row["level"] is None else f" L{row['level']}"
-    return f"{measure(row)[0]}{level} {row['protocol']} {row['strategy']} after {row['stage']}"
+def _named(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Rows by what was measured and by which strategy, with a running number: one strategy may stand there with several scorers, and a scorer may
+    be what an arm changes, so that it cannot tell rows apart across arms."""
+    named: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        level = "" if row["level"] is None else f" L{row['level']}"
+        name = f"{measure(row)[0]}{level} {row['protocol']} {row['strategy']} after {row['stage']}"
+        named[name, sum(known == name for known, _ in named)] = row
+    return named
 
 
 def _spent(run: Path) -> dict[str, float]:

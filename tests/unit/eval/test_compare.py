@@ -3,7 +3,7 @@
 import pytest
 
 from eval.compare import compare_items, compare_runs, show
-from eval.results import write_results
+from eval.results import read_results, write_results
 from eval.run import evaluate
 
 
@@ -58,6 +58,18 @@ def test_runs_and_stages(run, capsys):
     assert (inside["score_a"], inside["score_b"]) == (0.0, 0.5)
     show([last, inside])
     assert "records" in capsys.readouterr().out
+
+
+def test_a_strategy_with_several_scorers_is_named_in_full(run):
+    a = run("a", {"sft": []})
+    tree = read_results(a)
+    (row,) = tree["evaluations"]
+    searched = [{**row, "strategy": "best_of_n", "samples": 8, "scorer": scorer} for scorer in ("prm", "random")]
+    write_results(a, {"name": "a"}, [row, *searched], {})
+    assert len(compare_runs(a, a)) == 3
+    with pytest.raises(ValueError, match="'best_of_n' fits several rows: name one of 'best of n of 8 by prm', 'best of n of 8 by random'"):
+        compare_runs(a, a, strategies=("best_of_n", "greedy"))
+    assert len(compare_runs(a, a, strategies=("best of n of 8 by prm", "best of n of 8 by random"))) == 1
 
 
 def test_what_cannot_be_compared_is_explained(run):

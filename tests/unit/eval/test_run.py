@@ -186,6 +186,9 @@ def test_file_names_tell_measurements_apart(tmp_path):
     search = {"strategy": "best_of_n", "scorer": "prm", "samples": 8, "temperature": 1.0}
     assert per_item_stem(audio, 3, 0, search, "strict") == "world-audio-3-best_of_n-prm-8"
     assert per_item_stem(audio, 3, 0, search | {"temperature": 0.7}, "strict") == "world-audio-3-best_of_n-prm-8-t0.7"
+    weights = [search | {"scorer_fingerprint": f"prm/{name}"} for name in ("small", "large")]
+    widths = [search | {"strategy": "beam", "options": {"width": width}} for width in (2, 4)]
+    assert len({per_item_stem(audio, 3, 0, settings, "strict") for settings in (search, *weights, *widths)}) == 5
     assert per_item_stem(open_benchmark("mmau/mini"), None, 0, greedy, "official") == "mmau-mini-official"
     assert per_item_stem(video, 2, 9, greedy, "transcription") == "world-video-2-perceive-transcription-s9"
     mine, other = (open_benchmark("records", tmp_path / name) for name in ("a.jsonl", "b.jsonl"))

@@ -100,6 +100,30 @@ def test_a_failed_run_is_named_with_its_log(recipe, tmp_path):
     assert "no such thing" in (tmp_path / "runs/duel/sweep-plain-0.001.log").read_text()
 
 
+def test_one_strategy_with_several_scorers_is_several_evaluations(recipe, tmp_path):
+    """An arm may change a scorer, so rows pair by their place; what an arm was not judged on is named."""
+    folder = run_study(recipe, tmp_path / "runs", ["study.sweep="])
+
+    def search(arm, hits):
+        for run in folder.glob(f"{arm}-s?"):
+            tree = json.loads((run / "results.json").read_text())
+            for scorer, right in hits.items():
+                (run / f"{scorer}.jsonl").write_text("".join(json.dumps({"id": f"i{i}", "correct": i < right}) + "\n" for i in range(10)))
+                searched = {"strategy": "best_of_n", "scorer": scorer, "samples": 8, "per_item": f"{scorer}.jsonl"}
+                tree["evaluations"].append({**tree["evaluations"][0], **searched})
+            (run / "results.json").write_text(json.dumps(tree))
+
+    search("plain", {"prm": 6, "random": 3})
+    with pytest.raises(ValueError, match="arm 'better' was not judged on what 'plain' was"):
+        run_study(recipe, tmp_path / "runs", ["study.sweep="])
+    search("better", {"orm": 9, "random": 2})
+    run_study(recipe, tmp_path / "runs", ["study.sweep="])
+    greedy, model, chance = json.loads((folder / "study.json").read_text())["evaluations"]
+    assert [e["arms"]["better"]["score"] for e in (greedy, model, chance)] == [0.8, 0.9, 0.2]
+    assert model["evaluation"].endswith("best_of_n after learn (best of n of 8 by prm)")
+    assert chance["arms"]["plain"]["score"] == 0.3 and "(" not in greedy["evaluation"]
+
+
 def test_the_smallest_of_equally_good_values_is_chosen():
     assert best({0.1: 0.5, 0.01: 0.5, 0.001: 0.4}) == 0.01
 
