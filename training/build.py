@@ -22,9 +22,9 @@ def build_reasoner(recipe: Recipe) -> tuple[Any, Any]:
         return _with_lora(model, config), processor
     from models.pretrained import load_encoders, resolve_streams
 
-    tokenizer = _tokenizer(config)
+    tokenizer = _tokenizer(config, recipe.weights.root)
     streams, sources = resolve_streams(stream_options(config), recipe.weights.root)
-    model = _from_scratch(config, streams, tokenizer) if config.llm.config else _around_pretrained(config, streams, tokenizer)
+    model = _from_scratch(config, streams, tokenizer) if config.llm.config else _around_pretrained(recipe, streams, tokenizer)
     load_encoders(model, sources)
     return _with_lora(model, config), build_processor(tokenizer, model.config, recipe)
 
@@ -82,7 +82,7 @@ def build_processor(tokenizer: Any, config: Any, recipe: Recipe) -> Any:
     return FocalProcessor(tokenizer, streams=streams, media=recipe.data.media.model_dump())
 
 
-def _tokenizer(config: ModelConfig) -> Any:
+def _tokenizer(config: ModelConfig, weights_root: str) -> Any:
     settings = config.tokenizer
     if settings.path is None:
         from training.tokenizer import build_tokenizer
@@ -90,8 +90,9 @@ def _tokenizer(config: ModelConfig) -> Any:
         return build_tokenizer(settings.worlds or ["vision", "audio", "video"], settings.vocab_size)
     from transformers import AutoTokenizer
 
-    tokenizer = _pretrained(AutoTokenizer.from_pretrained, "model.tokenizer.path", settings.path)
-    tokenizer.add_special_tokens({"additional_special_tokens": list(protocol.SPECIAL_TOKENS)})
+    tokenizer = _pretrained(AutoTokenizer.from_pretrained, "model.tokenizer.path", settings.path, weights_root)
+    # Beside its own, which stay special: text of a user that holds one is broken, too.
+    tokenizer.add_special_tokens({"additional_special_tokens": list(protocol.SPECIAL_TOKENS)}, replace_extra_special_tokens=False)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = protocol.CHAT_TEMPLATE
     if tokenizer.pad_token is None:
@@ -99,11 +100,15 @@ def _tokenizer(config: ModelConfig) -> Any:
     return tokenizer
 
 
-def _pretrained(load: Callable[[str], Any], key: str, path: str) -> Any:
+def _pretrained(load: Callable[[str], Any], key: str, path: str, weights_root: str) -> Any:
+    """Load from a folder under the weights root, a folder as given, or a hub id."""
+    folder = Path(weights_root) / path
     try:
-        return load(path)
+        return load(str(folder) if folder.is_dir() else path)
     except OSError as error:
-        raise ValueError(f"{key}: {path!r} is no local folder, and no model of the hub that can be read from here: {error}") from None
+        raise ValueError(
+            f"{key}: {path!r} is no folder, neither as given nor under {weights_root!r}, and no model of the hub that can be read from here: {error}"
+        ) from None
 
 
 def _focal_config(config: ModelConfig, llm: dict, streams: dict[str, dict], tokenizer: Any) -> Any:
@@ -122,13 +127,14 @@ def _from_scratch(config: ModelConfig, streams: dict[str, dict], tokenizer: Any)
     return FocalModel(_focal_config(config, llm, streams, tokenizer))
 
 
-def _around_pretrained(config: ModelConfig, streams: dict[str, dict], tokenizer: Any) -> Any:
+def _around_pretrained(recipe: Recipe, streams: dict[str, dict], tokenizer: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
     from models.modeling import FocalModel
 
-    llm = _pretrained(functools.partial(AutoModelForCausalLM.from_pretrained, dtype=torch.float32), "model.llm.path", config.llm.path)
+    config, load = recipe.model, functools.partial(AutoModelForCausalLM.from_pretrained, dtype=torch.float32)
+    llm = _pretrained(load, "model.llm.path", config.llm.path, recipe.weights.root)
     if len(tokenizer) > llm.get_input_embeddings().num_embeddings:
         llm.resize_token_embeddings(len(tokenizer))
     model = FocalModel(_focal_config(config, llm.config.to_dict(), streams, tokenizer))
