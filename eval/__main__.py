@@ -92,10 +92,10 @@ def fetch_command(
 
 @app.command("replay")
 def replay_command(
-    data_root: Annotated[Path, typer.Option(help="folder of real data sets: scored/ and mathvista/ below it")] = Path("datasets"),
+    data_root: Annotated[Path, typer.Option(help="folder of real data sets: scored/, mathvista/ and mmau/ below it")] = Path("datasets"),
     as_json: JsonFlag = False,
 ) -> None:
-    """Score the published MathVista runs again: every number beside the published one, and how far the offline extractor agrees."""
+    """The published MathVista runs again: every number beside the published one, the extractor's agreement, the floors of MathVista and MMAU."""
     from eval.replay import replay, show
 
     found = replay(data_root)

@@ -1,7 +1,8 @@
-"""The published MathVista runs scored again: `python -m eval replay` prints what came out beside what was published, and the extractor's agreement.
+"""The published MathVista runs scored again: `python -m eval replay` prints what came out beside what was published, the extractor's agreement, and
+the floors of MathVista and MMAU: what answers without any model are given.
 
 Needs `scored/output_<run>.json` and `scored/scores_<run>.json` (the published outputs and score files) and `mathvista/testmini.json` below the data
-root; docs/benchmarks/mathvista.md says where they come from.
+root, and takes `mmau/mmau-test-mini.json` where it is there; docs/benchmarks/mathvista.md and mmau.md say where they come from.
 """
 
 import hashlib
@@ -13,17 +14,20 @@ from eval import extraction
 from eval.benchmarks import mathvista_official as official
 from eval.benchmarks.mathvista import MathVista
 from eval.benchmarks.mathvista_query import lmm_query
-from eval.benchmarks.offline import Prediction
+from eval.benchmarks.mmau import MMAU
+from eval.benchmarks.offline import OfflineBenchmark, Prediction
 from eval.score import Report, score_files, tally
 
 # SHA-256 over the published `query` of all 1,000 problems, as JSON with sorted keys: pid -> query.
 QUERIES_SHA256 = "18cf79f2faa82deee7066534c8934e8c6fd5b16e7010960705daad775ab4039c"
-GOLD = "mathvista/testmini.json"
+GOLD, MMAU_GOLD = "mathvista/testmini.json", "mmau/mmau-test-mini.json"
+CONSTANTS = ("", "None", "N/A", "I cannot answer", "A", "0", "1", "2")  # what models say that cannot or will not answer, and lucky guesses
 
 
 def replay(data_root: Path) -> dict[str, Any]:
     """`runs`: name -> facts of each published run; `queries`: how many of the problems' queries are byte for byte; `floors`: right answers of an
-    all-empty submission by protocol; `agreement`: the runs together. Missing files are one `ValueError`."""
+    all-empty submission by protocol; `constants`: text -> right answers under `official` where every extraction is that text; `mmau`: the same for
+    MMAU's first option (None without its file); `agreement`: the runs together. Missing files are one `ValueError`."""
     gold, scored = data_root / GOLD, data_root / "scored"
     names = sorted(p.stem.removeprefix("output_") for p in scored.glob("output_*.json"))
     absent = [str(p) for p in (gold, *(scored / f"scores_{name}.json" for name in names)) if not p.is_file()]
@@ -32,7 +36,7 @@ def replay(data_root: Path) -> dict[str, Any]:
     problems = json.loads(gold.read_text(encoding="utf-8"))
     runs = {name: replay_run(scored, name, gold) for name in names}
     return {
-        "runs": runs, "queries": queries_reproduced(problems), "floors": floors(gold),
+        "runs": runs, "queries": queries_reproduced(problems), **floors(gold), "mmau": mmau_floor(data_root / MMAU_GOLD),
         "agreement": pooled([run["agreement"] for run in runs.values()]),
     }  # fmt: skip
 
@@ -81,12 +85,27 @@ def queries_reproduced(problems: dict[str, Any]) -> int:
     return len(problems) if digest == QUERIES_SHA256 else 0
 
 
-def floors(gold: Path) -> dict[str, int]:
-    """Right answers of a submission whose extractions are all empty, by protocol."""
+def floors(gold: Path) -> dict[str, dict[str, int]]:
+    """Right answers of submissions whose extractions are all the same text: `floors`, the empty one by protocol, and `constants` by text."""
     bench = MathVista(path=gold)
     records = bench.records(gold)[0]
-    empty = {r.id: Prediction(r.id, "", None, frozenset(["extraction"])) for r in records}
-    return {name: tally(bench, records, empty, name).correct for name in bench.protocols}
+
+    def right(text: str, protocol: str) -> int:
+        return tally(bench, records, {r.id: Prediction(r.id, text, None, frozenset(["extraction"])) for r in records}, protocol).correct
+
+    return {"floors": {name: right("", name) for name in bench.protocols}, "constants": {text: right(text, "official") for text in CONSTANTS}}
+
+
+def mmau_floor(gold: Path) -> dict[str, Any] | None:
+    """Always the first option of MMAU's test-mini: {n, correct: protocol -> right answers, task: task -> share under `strict`}."""
+    if not gold.is_file():
+        return None
+    bench: OfflineBenchmark = MMAU(path=gold)
+    records = bench.records(gold)[0]
+    first = {r.id: Prediction(r.id, (r.options or [""])[0], None, frozenset(["model_output"])) for r in records}
+    reports = {name: tally(bench, records, first, name) for name in bench.protocols}
+    tasks = {task: round(cell["score"], 4) for task, cell in reports["strict"].breakdown["task"].items()}
+    return {"n": reports["strict"].n, "correct": {name: report.correct for name, report in reports.items()}, "task": tasks}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -110,3 +129,11 @@ def show(found: dict[str, Any]) -> None:
     console.print()
     console.print(f"queries, byte for byte: {found['queries']} of 1000", highlight=False)
     console.print("all extractions empty: " + ", ".join(f"{name} {right}" for name, right in found["floors"].items()), highlight=False)
+    said = ", ".join(f"{text or 'nothing'!r} {right}" for text, right in found["constants"].items())
+    console.print(f"all extractions one text, official: {said}", highlight=False)
+    if (mmau := found["mmau"]) is None:
+        console.print(f"MMAU: no {MMAU_GOLD} (docs/benchmarks/mmau.md)", highlight=False)
+        return
+    rights = ", ".join(f"{name} {right / mmau['n']:.1%}" for name, right in mmau["correct"].items())
+    tasks = ", ".join(f"{task} {share:.2%}" for task, share in mmau["task"].items())
+    console.print(f"MMAU, always the first option, {mmau['n']} items: {rights} (strict by task: {tasks})", highlight=False)

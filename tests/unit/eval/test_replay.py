@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.__main__ import main
-from eval.replay import pooled, replay
+from eval.replay import mmau_floor, pooled, replay
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,20 @@ def test_queries_and_floors(found):
     assert found["floors"] == {"strict": 0, "official": 168, "official-2023": 168, "official-ignore-empty": 0}
 
 
+def test_constant_answers_are_floors_of_the_official_rule(found):
+    assert found["constants"] == {"": 168, "None": 170, "A": 179, "0": 191, "1": 200, "2": 231, "I cannot answer": 175, "N/A": 167}
+
+
+def test_the_first_option_of_mmau(found):
+    if found["mmau"] is None:
+        pytest.skip("no mmau/mmau-test-mini.json below the data root")
+    assert found["mmau"] == {"n": 1000, "correct": {"strict": 395, "official": 398}, "task": {"music": 0.3024, "sound": 0.4925, "speech": 0.3904}}
+
+
+def test_mmau_is_optional(tmp_path):
+    assert mmau_floor(tmp_path / "no.json") is None
+
+
 def test_the_rules_agree_with_the_published_extractions(found):
     """At least 90 % of the responses that hold text; what the rules read is right more often than that."""
     together = found["agreement"]
@@ -41,7 +55,8 @@ def test_the_rules_agree_with_the_published_extractions(found):
 def test_it_is_one_command(data_root, capsys):
     assert main(["replay", "--data-root", str(data_root)]) == 0
     text = capsys.readouterr().out
-    assert "1000 of 1000" in text and "263 of 1000" in text and "official 168" in text
+    assert "1000 of 1000" in text and "263 of 1000" in text and "official 168" in text and "'2' 231" in text
+    assert "strict 39.5%" in text or "MMAU: no" in text
     assert main(["replay", "--data-root", str(data_root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"]["frequent_guess"]["published"] == 263
 
