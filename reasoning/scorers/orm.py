@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from data import protocol
+from data.solutions import mark_steps
 from reasoning.policy import Asked
 from reasoning.scorers.base import Scorer
 from reasoning.scorers.guide import Guide
@@ -15,7 +16,7 @@ class ORMScorer(PRMScorer):
     name = "orm"
 
     def parts(self, text: str) -> Parts:
-        return ("".join(super().parts(text)).replace(protocol.STEP, "") + protocol.STEP,)
+        return (mark_steps(protocol.parse(text)).replace(protocol.STEP, "") + protocol.STEP,)
 
     def begin(self, asked: Sequence[Asked]) -> Guide:
         return Scorer.begin(self, asked)

@@ -53,9 +53,12 @@ class PRMScorer(Scorer):
         return self._loaded
 
     def parts(self, text: str) -> Parts:
-        """A completion up to here as it is read; a solution has one part per step and one for its answer."""
+        """A completion up to here as it is read; a solution has one part per step and one for its answer. In the teacher-forced form `+` stands
+        behind every earlier mark, as in the published codes and wherever else we score: steps are judged as if those before them were right."""
         parsed = protocol.parse(text)
-        whole = mark_steps(Parsed(parsed.steps, parsed.answer or "", True, "ok"))
+        forced = getattr(self.loaded[0].config, "prm_form", "placeholder") == "teacher_forced"
+        labels = [1] * (len(parsed.steps) + 1) if forced else None
+        whole = mark_steps(Parsed(parsed.steps, parsed.answer or "", True, "ok"), labels)
         parts = tuple(part + protocol.STEP for part in whole.split(protocol.STEP)[:-1])
         return parts if parsed.answer is not None else parts[:-1]
 

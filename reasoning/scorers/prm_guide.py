@@ -8,8 +8,7 @@ from reasoning.scorers.guide import UNDECIDED, Judged
 
 
 class PRMGuide:
-    """`session` holds one row per distinct branch; `places` says which row each of the search's branches stands on. In the teacher-forced form the
-    model's own verdict, `+` from 0.5 on, follows each mark before anything else is read."""
+    """`session` holds one row per distinct branch; `places` says which row each of the search's branches stands on."""
 
     def __init__(self, scorer: Any, asked: Sequence[Asked]):
         self.scorer, self.session = scorer, scorer.prefill(asked)
@@ -19,7 +18,6 @@ class PRMGuide:
         self.parts: list[tuple[str, ...]] = [()] * len(asked)
         self.scores: list[list[float]] = [[] for _ in asked]
         self.lengths = list(self.prompt_tokens)
-        self.labels: list[list[int]] = [[] for _ in asked]
 
     @property
     def tokens_read(self) -> int:
@@ -52,26 +50,22 @@ class PRMGuide:
         """Move the session to these rows and read the new parts of each; returns the tokens read per row."""
         self._move(rows, parts)
         before = list(self.lengths)
-        forced = getattr(self.scorer.loaded[0].config, "prm_form", "placeholder") == "teacher_forced"
-        size = max(map(len, parts), default=0)
-        rounds = [[new[i : i + 1] for new in parts] for i in range(size)] if forced else [parts]
-        for turn in rounds:
-            self._extend(turn, forced)
+        self._extend(parts)
         return [now - then for now, then in zip(self.lengths, before, strict=True)]
 
     def _move(self, rows: list[int], parts: list[tuple[str, ...]]) -> None:
         self.session = self.session.fork(rows)
-        self.names, self.labels = [self.names[r] for r in rows], [list(self.labels[r]) for r in rows]
+        self.names = [self.names[r] for r in rows]
         self.parts = [(*self.parts[r], *new) for r, new in zip(rows, parts, strict=True)]
         self.scores, self.lengths = [list(self.scores[r]) for r in rows], [self.lengths[r] for r in rows]
 
-    def _extend(self, parts: Sequence[Sequence[str]], forced: bool) -> None:
+    def _extend(self, parts: Sequence[Sequence[str]]) -> None:
         import torch
 
         from reasoning.scorers.prm import right_probability
 
         model = self.scorer.loaded[0]
-        ids = [[*label, *(t for part in new for t in self.scorer.ids(part))] if new else [] for label, new in zip(self.labels, parts, strict=True)]
+        ids = [[t for part in new for t in self.scorer.ids(part)] for new in parts]
         hidden = self.session.extend(ids)
         marks = [torch.tensor(row, dtype=torch.long) == model.config.step_token_id for row in ids]
         states = torch.cat([h[mark.to(h.device)] for h, mark in zip(hidden, marks, strict=True)])
@@ -80,5 +74,3 @@ class PRMGuide:
         for row, (line, mark) in enumerate(zip(ids, marks, strict=True)):
             self.scores[row] += [next(scores) for _ in range(int(mark.sum()))]
             self.lengths[row] += len(line)
-            if forced and line:
-                self.labels[row] = [model.config.step_label_ids[int(self.scores[row][-1] >= 0.5)]]

@@ -14,6 +14,8 @@ from reasoning.scorers.prm import PRMScorer, PRMScorerConfig, chunks, find_prm, 
 from reasoning.scorers.prm_guide import PRMGuide
 from reasoning.scorers.vlprm import VLPRMScorer
 from reasoning.trace import Generation
+from training.prm_batches import score_solutions
+from training.step_labelling import distinct_solutions
 
 STEP = protocol.STEP
 
@@ -118,19 +120,30 @@ def test_vlprm_prefers_length_as_published(tiny):
     assert made.combine([0.6796875], 2290) == pytest.approx(0.008586012, abs=1e-9) and made.combine([0.4], 9) == pytest.approx(-0.6)
 
 
-def test_teacher_forced_form_reads_its_own_verdicts(tiny):
+def test_teacher_forced_form_reads_a_plus_behind_every_earlier_step(tiny):
+    """The same numbers by a search, step by step, by the scorer, by the held-out evaluation's function and by one plain pass."""
     from models.prm import FocalPRM
 
     ids = tiny.processor.tokenizer
     minus, plus = (ids(sign, add_special_tokens=False)["input_ids"][0] for sign in "-+")
     forced = FocalPRM.from_policy(tiny.model, tiny.prm.config.step_token_id, "teacher_forced", [minus, plus]).eval()
     item = tiny.asked(1)[0]
-    found = PRMScorer(PRMScorerConfig(), model=forced, processor=tiny.processor).score([item], [generations(SOLUTIONS[0])])[0].steps[0]
-    labels = [int(p >= 0.5) for p in found]
-    marked = mark_steps(protocol.parse(SOLUTIONS[0]), labels)
-    batch = dict(tiny.processor.collate([tiny.processor.encode(item.prompt, item.media, marked)], "right"))
-    batch.pop("labels")
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(forced.step_scores(**batch)[0]), rtol=0, atol=1e-5)
+    made = PRMScorer(PRMScorerConfig(), model=forced, processor=tiny.processor)
+    scored = made.score([item], [generations(*SOLUTIONS)])[0]
+    guide = made.begin([item])
+    for end in ("a: 1\n", "a: 1\nb: 2\n", "a: 1\nb: 2\nc: 3</think><answer>6</answer><|end|>"):
+        guided = guide.judge([0], [f"<think>{end}"])[0].steps
+    record = item.record
+    drawn = distinct_solutions([record], [SOLUTIONS[0]], 1)
+    row = tiny.processor.encode(item.prompt, item.media)
+    heldout = score_solutions(forced, dict(tiny.processor.collate([row], "left")), tiny.processor, drawn, 1 << 14, torch.device("cpu"))[0]
+    expected, _ = full_pass(dataclasses.replace(tiny, prm=forced), item, mark_steps(protocol.parse(SOLUTIONS[0]), [1, 1, 1, 1]))
+    for found in (scored.steps[0], guided, heldout):
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=0, atol=1e-5)
+    assert made.cost([item], [generations(*SOLUTIONS)]) == [scored.prompt_tokens + sum(scored.tokens)]
+    whole = ORMScorer(ORMScorer.config_class(), model=forced, processor=tiny.processor)
+    bare = mark_steps(protocol.parse(SOLUTIONS[0])).replace(STEP, "") + STEP
+    assert whole.parts(SOLUTIONS[0]) == (bare,)  # one step: nothing stands before it
 
 
 def test_a_scorer_with_another_tokenizer_reads_the_text_in_its_own(tiny):
