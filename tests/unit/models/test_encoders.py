@@ -69,6 +69,30 @@ def test_counts_agree_and_gradients_flow(case):
     assert not torch.equal(encoder(config.features(_other(medium))[None])[0], tokens)
 
 
+# The rotary table of this tower is a buffer that no file holds.
+LOADED = {**CASES, "timm": ({"name": "timm", "model": "eva02_tiny_patch14_224", "pool": 4}, image(), 16)}
+
+
+@pytest.mark.parametrize("case", LOADED)
+def test_a_loaded_encoder_computes_what_the_saved_one_did(case, tmp_path):
+    """transformers builds models without memory and fills in what the file holds: a buffer that is not in it would come back as anything."""
+    from models.configuration import FocalConfig
+    from models.modeling import FocalModel
+
+    options, medium, _ = LOADED[case]
+    streams, _ = resolve_streams({"video": {"encoder": options, "token_id": 1}}, "nowhere")
+    llm = {"model_type": "qwen3", "vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+    torch.manual_seed(0)
+    model = FocalModel(FocalConfig(llm=llm | {"intermediate_size": 8}, streams=streams)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = FocalModel.from_pretrained(tmp_path).eval()
+    features = stream_parts(streams["video"])[0].features(medium)[None]
+    with torch.no_grad():
+        assert torch.equal(
+            loaded.encode_media({"video_features": features})["video"][0], model.encode_media({"video_features": features})["video"][0]
+        )
+
+
 def _other(medium: Media) -> Media:
     return {
         "audio": lambda: sound(len(medium.array) / medium.rate, round(medium.rate), 1),
@@ -165,6 +189,31 @@ def test_open_clip_registry_names_resolve_without_building_weights():
     assert sources == {} and (streams["x"]["encoder"]["grid"], streams["x"]["encoder"]["width"]) == (7, 768)
 
 
+def test_timm_gives_the_grid_of_the_model_and_loads_a_local_folder(tmp_path):
+    """A folder as timm writes it; the last grid of a ViT is what stands behind its class token."""
+    import json
+
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    full = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0).eval()
+    save_file(full.state_dict(), tmp_path / "model.safetensors")
+    settings = {"input_size": [3, 224, 224], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "num_classes": 0}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224", "num_classes": 0, "pretrained_cfg": settings}))
+    options = {"name": "timm", "model": f"local-dir:{tmp_path.name}"}
+    streams, sources = resolve_streams({"x": {"encoder": options}}, tmp_path.parent)
+    config = stream_parts(streams["x"])[0]
+    encoder = ENCODERS.get("timm")(config).eval()
+    encoder.load_pretrained(sources["x"])
+    assert (config.mean, config.grid, config.width) == ([0.1, 0.2, 0.3], 14, 192)
+    pixels = config.features(image())[None]
+    with torch.no_grad():
+        assert torch.equal(encoder(pixels)[0], full.forward_features(pixels)[:, 1:])
+    named, source = resolve_streams({"x": {"encoder": {"name": "timm", "model": "vit_tiny_patch16_224"}}}, "nowhere")
+    assert source == {} and named["x"]["encoder"]["grid"] == 14  # no tag: random weights, nothing to load
+
+
 def test_real_whisper_weights(weights_root):
     """The clip at its own length is near the padded 30 s run where it speaks, and the position table is cut to what is used."""
     from transformers import WhisperModel
@@ -176,7 +225,8 @@ def test_real_whisper_weights(weights_root):
 
     encoder = {"name": "hf_audio", "path": "whisper-tiny.en-encoder", "max_seconds": 5}
     streams, sources = resolve_streams({"audio": {"encoder": encoder, "projector": {"name": "merge", "factor": 5}}}, weights_root)
-    llm = {"model_type": "qwen3", "vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
+    llm = {"model_type": "qwen3", "vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 1} | heads
     model = FocalModel(FocalConfig(llm=llm, streams={"audio": streams["audio"] | {"token_id": 1}})).eval()
     load_encoders(model, sources)
     inner = model.streams["audio"].encoder.inner
@@ -199,6 +249,9 @@ def test_real_whisper_weights(weights_root):
         ({"name": "open_clip", "model": "ViT-B-32", "pretrained": "mine"}, "no weights 'mine'"),
         ({"name": "open_clip", "model": "local-dir:absent"}, "no open_clip_config.json"),
         ({"name": "open_clip"}, "give `model`"),
+        ({"name": "timm", "model": "vit_z"}, "timm knows no model 'vit_z'"),
+        ({"name": "timm", "model": "vit_tiny_patch16_224.mine"}, "mine"),
+        ({"name": "timm", "model": "local-dir:absent"}, r"no timm model \(config.json\) in 'absent'"),
         ({"name": "open_clip", "vision": TOWER, "pool": 9}, "pool 9"),
         ({"name": "conv", "kind": "smell"}, "'smell'"),
         ({"name": "conv", "size": 20}, "multiple of 8"),
