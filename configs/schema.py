@@ -121,9 +121,11 @@ class WeightsConfig(Strict):
 
 
 class ProtocolConfig(Strict):
-    """`instruction` is a line at the end of every prompt, for models that do not know the tags yet."""
+    """`instruction` is a line at the end of every prompt, for models that do not know the tags yet. `answer_with`: what supervised stages teach as
+    the answer to a choice, its letter or the text of its option; both are graded alike."""
 
     instruction: str = ""
+    answer_with: Literal["letter", "option"] = "letter"
 
 
 class EvaluationConfig(Strict):

@@ -156,7 +156,7 @@ def _words(text: str) -> str:
 
 
 def _letters(text: str, options: list[str]) -> set[str] | None:
-    """The set of option letters that a text names, or None. Letters come first: that is what our completions answer with. A lone option text counts
+    """The set of option letters that a text names, or None. Letters come first. The text of an option, or of several with commas between them, counts
     as its letter where it is unique."""
     bare = _words(text)
     if not bare:
@@ -165,9 +165,10 @@ def _letters(text: str, options: list[str]) -> set[str] | None:
     valid = LETTERS[: len(options)] if options else LETTERS
     if parts and all(len(p) == 1 and p in valid for p in parts):
         return set(parts)
-    matches = [i for i, option in enumerate(options) if _words(option) == bare]
-    if len(matches) == 1:
-        return {LETTERS[matches[0]]}
+    worded = [_words(option) for option in options]
+    for said in ([bare], [_words(part) for part in re.split(r"[,;]", text)]):
+        if all(worded.count(part) == 1 for part in said):
+            return {LETTERS[worded.index(part)] for part in said}
     if bare in ("none", "none of the above"):
         return set()
     if parts and all(len(p) == 1 and p.upper() in valid for p in parts):

@@ -7,7 +7,7 @@ A completion is `<think>`, one step per line, `</think>`, `<answer>`, the answer
 import dataclasses
 import re
 
-from data.record import LETTERS, Record
+from data.record import LETTERS, Record, answer_text
 
 THINK, END_THINK, ANSWER, END_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
@@ -69,10 +69,12 @@ def messages(record: Record, instruction: str = "") -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt(record, instruction)}]
 
 
-def completion(record: Record, steps: bool = True) -> str:
-    """The gold completion, without the end-of-turn token. `steps=False` leaves the thought empty. Where no option is right, the answer is `none`."""
+def completion(record: Record, steps: bool = True, answer_with: str = "letter") -> str:
+    """The gold completion, without the end-of-turn token. `steps=False` leaves the thought empty. A choice is answered with its `letter` or with the
+    text of its `option` (MMAU and MathVista score that text); where no option is right, with `none`."""
     thought = STEP_DELIMITER.join(one_line(s.text) for s in record.steps or []) if steps else ""
-    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(', '.join(record.answer or [NO_OPTION]))}{END_ANSWER}"
+    answer = record.answer if answer_with == "letter" else [one_line(text) for text in answer_text(record)]
+    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(', '.join(answer or [NO_OPTION]))}{END_ANSWER}"
 
 
 def parse(text: str) -> Parsed:

@@ -81,5 +81,5 @@ def _lengths(recipe: Recipe, sample: Any, processor: Any) -> tuple[int, int]:
 
     chat = protocol.messages(sample.record, recipe.protocol.instruction)
     text = processor.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    row = processor.encode(text, sample.media, protocol.completion(sample.record) + protocol.END)
+    row = processor.encode(text, sample.media, protocol.completion(sample.record, answer_with=recipe.protocol.answer_with) + protocol.END)
     return len(row.prompt), len(row.completion)

@@ -55,7 +55,7 @@ class StageContext:
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """bf16 where the recipe's dtype is bfloat16 and the device has it; weights stay float32."""
-        if self.recipe.dtype == "bfloat16":
+        if self.recipe.dtype == "bfloat16" and has_bfloat16(self.accelerator.device):
             return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -108,7 +108,7 @@ class StageContext:
 
     def encode(self, sample: Sample, steps: bool = True, max_tokens: int = 2048) -> Any:
         """A sample with its gold completion; one that is longer than the budget is a `ValueError` (quarantined), never cut."""
-        completion = protocol.completion(sample.record, steps) + protocol.END
+        completion = protocol.completion(sample.record, steps, self.recipe.protocol.answer_with) + protocol.END
         row = self.processor.encode(self.prompt_text(sample), sample.media, completion)
         if len(row.prompt) + len(row.completion) > max_tokens:
             raise ValueError(f"{len(row.prompt) + len(row.completion)} tokens are more than the stage's max_tokens {max_tokens}")
@@ -117,6 +117,21 @@ class StageContext:
     def quarantine_all(self, failures: list[Failure]) -> None:
         for f in failures:
             self.quarantine.add(f.id, f.file, f.reason, f.trace)
+
+
+def build_accelerator() -> Any:
+    """accelerate's, on the GPUs where there are any. A process whose batch has no sound leaves the sound encoder without gradients: the exchange of
+    gradients must expect that."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    on_cpu = not torch.accelerator.is_available()  # said, so that torchrun shares the work on CPU too
+    return Accelerator(cpu=on_cpu, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; graphics cards before Ampere only emulate it, slower than float32."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def hash_seed(*purpose: object) -> int:

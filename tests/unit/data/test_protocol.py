@@ -111,3 +111,16 @@ def test_the_parser_takes_anything(text):
 def test_completions_good_and_broken(text, steps, answer, reason):
     parsed = parse(text)
     assert (parsed.steps, parsed.answer, parsed.reason, parsed.format_ok) == (steps, answer, reason, reason == "ok")
+
+
+def test_choices_may_be_answered_with_the_text_of_their_options():
+    from data.answers import grade
+
+    record = Record("r", "Which of these collide?", ["A", "C"], "choices", options=["red and blue", "none", "red and pink"])
+    said = protocol.completion(record, answer_with="option")
+    assert said.endswith("<answer>red and blue, red and pink</answer>")
+    assert grade(protocol.parse(said).answer, record) == grade("A, C", record) == (True, 1.0)
+    assert grade("red and pink", record) == grade("C", record) == (False, 0.5)
+    assert grade("red and pink, red and green", record) == (False, 0.0)  # one part names no option: no answer
+    open_ended = Record("r", "How many?", ["3"], "integer")
+    assert protocol.completion(open_ended, answer_with="option") == protocol.completion(open_ended)
