@@ -77,11 +77,12 @@ def ask(options: argparse.Namespace) -> str:
     batch = processor(
         messages=[{"role": "user", "content": prompt(processor, media, options.question, options.option)}], media=[[p for _, p in media]]
     )
-    end = processor.tokenizer.eos_token_id
+    # The end of a turn; a tokenizer that came with a pretrained model has an end of its own beside it.
+    ends = sorted({model.config.eos_token_id, processor.tokenizer.eos_token_id} - {None})
     limits = {"temperature": options.temperature, "seeds": [options.seed]}
-    found = sample(model, batch, options.max_new_tokens, stop_ids=[end], pad_id=processor.tokenizer.pad_token_id, **limits)
+    found = sample(model, batch, options.max_new_tokens, stop_ids=ends, pad_id=processor.tokenizer.pad_token_id, **limits)
     said = found.ids[0, : int(found.lengths[0])]
-    return processor.tokenizer.decode(said[said != end]).strip()
+    return processor.tokenizer.decode(said[~torch.isin(said, torch.tensor(ends))]).strip()
 
 
 def prompt(processor, media: list[tuple[str, str]], question: str, options: list[str]) -> str:
@@ -125,7 +126,8 @@ def push(options: argparse.Namespace) -> str:
     folder = find_model(options.folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     names = {p.relative_to(folder).as_posix() for p in files}
-    if missing := sorted({"config.json", "model.safetensors", "processor_config.json", "modeling.py", "README.md"} - names):
+    weights = "model.safetensors.index.json" if "model.safetensors.index.json" in names else "model.safetensors"
+    if missing := sorted({"config.json", weights, "processor_config.json", "modeling.py", "README.md"} - names):
         raise ValueError(f"{folder} is no complete release: {', '.join(missing)} missing")
     if options.repo.count("/") != 1:
         raise ValueError(f"repo {options.repo!r} is not of the form owner/name")

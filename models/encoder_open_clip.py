@@ -120,7 +120,7 @@ class OpenClipEncoder(nn.Module):
     def resolve(options: dict, weights_root: str | Path) -> tuple[dict, str | None]:
         """Fill the tower's settings from open_clip's registry or a local folder, and its grid and width from one pass without data."""
         if not options.get("model"):
-            return _measured(options), None
+            return measured(options), None
         open_clip = _open_clip()
         name = options["model"]
         local = name.startswith("local-dir:")
@@ -141,7 +141,7 @@ class OpenClipEncoder(nn.Module):
             found["quick_gelu"] = pretrained.get("quick_gelu", found["quick_gelu"])
         if local:
             found |= _local_preprocessing(Path(name.removeprefix("local-dir:")))
-        return _measured({**found, **options}), (name if local else f"{name}:{tag}" if tag else None)
+        return measured({**found, **options}), (name if local else f"{name}:{tag}" if tag else None)
 
     def load_pretrained(self, source: str) -> None:
         """Copy the image tower's weights: `local-dir:FOLDER` or `MODEL:TAG`."""
@@ -183,7 +183,7 @@ def grid_of(tower: nn.Module, pixels: Tensor, layer: int) -> Tensor:
     return found["image_intermediates"][0]
 
 
-def _measured(options: dict) -> dict:
+def measured(options: dict) -> dict:
     """`grid` and `width` from one pass over a meta image: no memory, no arithmetic."""
     if not options.get("vision"):
         raise ValueError("open_clip encoder: give `model` (a name of open_clip) or `vision` (its vision_cfg)")

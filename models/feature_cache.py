@@ -40,7 +40,7 @@ class FeatureCache:
 
     def _one(self, encoder: nn.Module, medium: Tensor) -> Tensor:
         content = medium.detach().to("cpu", torch.float32).contiguous()
-        key = hashlib.blake2b(content.numpy().tobytes(), digest_size=16, person=str(tuple(medium.shape)).encode()[:16]).digest()
+        key = hashlib.blake2b(content.numpy().tobytes(), digest_size=16, person=str(tuple(medium.shape)).encode()[:16]).digest() + _precision(medium)
         if key in self._stored:
             self.hits += 1
             self._stored.move_to_end(key)
@@ -62,3 +62,9 @@ class FeatureCache:
 
     def __deepcopy__(self, memo) -> "FeatureCache":
         return FeatureCache(self.limit)
+
+
+def _precision(medium: Tensor) -> bytes:
+    """In what an encoder computes here: tokens made under autocast are not those of an evaluation without it."""
+    device = medium.device.type
+    return str(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else medium.dtype).encode()

@@ -37,6 +37,9 @@ def add_lora(model: nn.Module, settings: dict) -> list[str]:
             found = [n for n, m in model.named_modules() if n.startswith(prefix) and n.endswith("." + target) and isinstance(m, nn.Linear)]
             if not found:
                 raise ValueError(f"lora: part {part!r} has no linear layer {target!r}")
+            for name in found:
+                if isinstance(model.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):  # it reads the weight, and never calls the layer
+                    raise ValueError(f"lora: {target!r} of part {part!r} is inside torch's MultiheadAttention, which an adapter does not reach")
             chosen += found
     learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     pattern = "|".join(re.escape(name) for name in chosen)

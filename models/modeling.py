@@ -35,6 +35,7 @@ from .fusion import (
 from .logprob import cross_entropy
 from .lora import add_lora, freeze_base
 from .media_keys import MediaKeys
+from .pretrained import restore_buffers
 from .registry import ENCODERS, PROJECTORS
 
 # Families whose layers run through the one loop below (each is a parametrised test against its own inputs_embeds path).
@@ -125,9 +126,11 @@ class FocalModel(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """As transformers loads; what LoRA keeps frozen is frozen again."""
+        """As transformers loads; what LoRA keeps frozen is frozen again, and tables that no file holds are made anew."""
         loaded = super().from_pretrained(*args, **kwargs)
-        freeze_base(loaded[0] if isinstance(loaded, tuple) else loaded)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        restore_buffers(model)
+        freeze_base(model)
         return loaded
 
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from .fusion import stream_parts
 from .registry import ENCODERS
 
 
@@ -60,6 +61,20 @@ def load_encoders(model: nn.Module, sources: dict[str, str]) -> None:
     """Copy pretrained weights into the encoders of a FocalModel that was just built; `sources` come from `resolve_streams`."""
     for name, source in sources.items():
         model.streams[name].encoder.load_pretrained(source)
+
+
+def restore_buffers(model: nn.Module) -> None:
+    """Tables that an encoder computes when it is built and that no file holds (rotary angles of timm's towers): transformers builds a model without
+    memory and brings them back as uninitialised memory. They come from a fresh encoder of the same configuration; others are left as they are."""
+    for name, stream in model.streams.items():
+        lost = [(path, buffer) for path, module in stream.encoder.named_modules() for buffer in sorted(module._non_persistent_buffers_set)]
+        if not lost:
+            continue
+        fresh = type(stream.encoder)(stream_parts(model.config.streams[name])[0])
+        for path, buffer in lost:
+            value = getattr(fresh.get_submodule(path), buffer)
+            if value is not None:
+                getattr(stream.encoder.get_submodule(path), buffer).copy_(value)
 
 
 def copy_weights(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:

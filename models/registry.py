@@ -45,6 +45,7 @@ ENCODERS = Registry(
         "conv": ".encoder_conv:ConvEncoder",
         "frames": ".encoder_frames:FramesEncoder",
         "open_clip": ".encoder_open_clip:OpenClipEncoder",
+        "timm": ".encoder_timm:TimmEncoder",
         "hf_audio": ".encoder_hf_audio:HFAudioEncoder",
     },
 )
@@ -66,6 +67,7 @@ def _travelling() -> tuple:
     from .encoder_frames import FramesEncoder
     from .encoder_hf_audio import HFAudioEncoder
     from .encoder_open_clip import OpenClipEncoder
+    from .encoder_timm import TimmEncoder
     from .projector import LinearProjector
 
-    return ConvEncoder, FramesEncoder, HFAudioEncoder, OpenClipEncoder, LinearProjector
+    return ConvEncoder, FramesEncoder, HFAudioEncoder, OpenClipEncoder, TimmEncoder, LinearProjector

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from models.pretrained import read_weights
 from training.optimizers import Optimizers
 
 STATE, MODEL, OPTIMIZER = "state.json", "model.safetensors", "optimizer.safetensors"
@@ -28,7 +29,7 @@ def save(folder: Path, step: int, model: nn.Module, optimizers: Optimizers, extr
     temporary.mkdir(parents=True)
     save_file(_unique(model), temporary / MODEL)
     tensors, groups = _optimizer_state(optimizers)
-    tensors["rng.torch"] = torch.get_rng_state()
+    tensors |= _device_rng()
     save_file(tensors, temporary / OPTIMIZER)
     state = {"step": step, "groups": groups, "extra": extra, "rng": _rng_state()}
     (temporary / STATE).write_text(json.dumps(state))
@@ -57,6 +58,8 @@ def load(path: Path, model: nn.Module, optimizers: Optimizers) -> tuple[int, dic
     tensors = load_file(path / OPTIMIZER)
     state = json.loads((path / STATE).read_text())
     torch.set_rng_state(tensors.pop("rng.torch"))
+    if (on_device := tensors.pop("rng.cuda", None)) is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(on_device)
     _restore_rng(state["rng"])
     for i, optimizer in enumerate(optimizers.all):
         own: dict[int, dict[str, Any]] = {}
@@ -94,6 +97,14 @@ def _optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], l
     return tensors, groups
 
 
+def _device_rng() -> dict[str, torch.Tensor]:
+    """torch's generators: the CPU's, and that of the GPU in use, from which dropout draws there."""
+    states = {"rng.torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["rng.cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
 def _rng_state() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
     kind, keys, place, has_gauss, cached = np.random.get_state()
@@ -122,6 +133,7 @@ def finish(folder: Path, manifest: str) -> None:
     temporary.write_text(manifest)
     _sync(temporary)
     os.replace(temporary, folder / "done.json")
+    _sync(folder)
     for old in folder.glob("step-*"):
         shutil.rmtree(old)
 
@@ -132,13 +144,16 @@ def finish_weights(stage_dir: Path, model: nn.Module, processor: Any) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     processor.save_pretrained(temporary)
+    for file in temporary.rglob("*"):  # on disk before the mark that a stage is finished is
+        _sync(file)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)
+    _sync(stage_dir)
 
 
 def load_weights(stage_dir: Path, model: nn.Module) -> None:
     """Put a finished stage's weights into the model."""
-    state = load_file(stage_dir / "checkpoint" / MODEL)
+    state = read_weights(stage_dir / "checkpoint")  # in several files where the model is large
     missing, unexpected = model.load_state_dict(state, strict=False)
     if unexpected or set(missing) - _tied(model):
         raise ValueError(f"{stage_dir}: its checkpoint is not of this model")

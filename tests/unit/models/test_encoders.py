@@ -83,7 +83,7 @@ def test_a_loaded_encoder_computes_what_the_saved_one_did(case, tmp_path):
     streams, _ = resolve_streams({"video": {"encoder": options, "token_id": 1}}, "nowhere")
     llm = {"model_type": "qwen3", "vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
     torch.manual_seed(0)
-    model = FocalModel(FocalConfig(llm=llm | {"intermediate_size": 8}, streams=streams)).eval()
+    model = FocalModel(FocalConfig(llm=llm | {"num_key_value_heads": 2, "intermediate_size": 8}, streams=streams)).eval()
     model.save_pretrained(tmp_path)
     loaded = FocalModel.from_pretrained(tmp_path).eval()
     features = stream_parts(streams["video"])[0].features(medium)[None]

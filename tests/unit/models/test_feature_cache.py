@@ -84,3 +84,13 @@ def test_an_evaluation_uses_it_and_changed_weights_empty_it(make_model, make_bat
         assert (audio.feature_cache.hits, audio.feature_cache.misses) == (2, 4) and not torch.equal(changed, first)
         next(audio.encoder.parameters()).add_(0.1)
         assert not torch.equal(model(**batch).logits, changed)
+
+
+def test_tokens_made_in_half_precision_are_not_those_of_an_exact_pass(make_model):
+    """A stage under autocast and the evaluation after it share the cache, and a resumed run begins with an empty one: both must find the same."""
+    encoder, cache, sound = encoder_of(make_model), FeatureCache(), torch.randn(1, 8, 24)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough, _ = cache.encode(encoder, sound, None)
+        assert torch.equal(cache.encode(encoder, sound, None)[0], rough) and (cache.hits, cache.misses) == (1, 1)
+    exact, _ = cache.encode(encoder, sound, None)
+    assert cache.misses == 2 and torch.equal(exact, FeatureCache().encode(encoder, sound, None)[0]) and not torch.equal(exact, rough)

@@ -73,6 +73,23 @@ def test_base_stays_frozen_when_a_stage_frees_everything(make_model):
     assert all(w.requires_grad for w in untouched.parameters()) and merge_lora(untouched) is untouched
 
 
+OPEN_CLIP = {
+    "name": "open_clip", "vision": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}, "grid": 2, "width": 16,
+}  # fmt: skip
+
+
+def test_a_pretrained_tower_learns_through_its_linear_layers_and_others_are_refused(make_model, make_batch):
+    """torch's MultiheadAttention multiplies with `out_proj.weight` itself: an adapter on it would learn nothing, in silence."""
+    model = make_model("prepend", streams=("image",), encoders={"image": OPEN_CLIP})
+    with pytest.raises(ValueError, match=r"'out_proj' of part 'image\.encoder' is inside torch's MultiheadAttention"):
+        add_lora(model, {**SETTINGS, "parts": ["image.encoder"], "targets": ["c_fc", "out_proj"]})
+    assert add_lora(model, {**SETTINGS, "parts": ["image.encoder"], "targets": ["c_fc", "c_proj"]})
+    perturb(model)
+    batch = make_batch(model, ["tit"])
+    model(**batch, labels=torch.where(batch["input_ids"] > 2, batch["input_ids"], -100)).loss.backward()
+    assert all(float(w.grad.norm()) > 0 for n, w in model.named_parameters() if "lora_" in n)
+
+
 @pytest.mark.parametrize(
     "change,message",
     [

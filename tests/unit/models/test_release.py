@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
@@ -191,6 +192,20 @@ def test_ask_answers_about_files_in_their_order(release, tmp_path, capsys):
     assert capsys.readouterr().out == first
 
 
+def test_ask_stops_at_the_models_own_end_of_turn(release, tmp_path, capsys, monkeypatch):
+    """A pretrained LLM's tokenizer has an end of its own; ours, which the model was taught, is written in its configuration."""
+    from models import sampler
+
+    asked = {}
+    original = sampler.sample
+    monkeypatch.setattr(sampler, "sample", lambda *args, **options: (asked.update(options), original(*args, **options))[1])
+    folder = shutil.copytree(release, tmp_path / "release")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": 9}))
+    assert main(["ask", str(folder), "--question", "which one", "--max-new-tokens", "2"]) == 0
+    assert asked["stop_ids"] == [1, 9] and "A" not in capsys.readouterr().out.split()
+
+
 def test_prompt_breaks_special_tokens_and_letters_options(release):
     from models.__main__ import prompt
 
@@ -213,11 +228,16 @@ def test_user_mistakes_end_with_2_and_no_traceback(release, capsys, arguments, m
     assert message in errors and "Traceback" not in errors
 
 
-def test_push_dry_run_lists_files_and_card(release, capsys):
+def test_push_dry_run_lists_files_and_card(release, tmp_path, capsys):
     assert main(["push", str(release), "someone/tiny", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "someone/tiny" in told and "model.safetensors" in told and "# A tiny reasoner" in told
     assert f"{(release / 'model.safetensors').stat().st_size:,}" in told
+    large = shutil.copytree(release, tmp_path / "large")  # as transformers writes a large model
+    (large / "model.safetensors").rename(large / "model-00001-of-00001.safetensors")
+    assert main(["push", str(large), "someone/large", "--dry-run"]) == 2
+    (large / "model.safetensors.index.json").write_text("{}")
+    assert main(["push", str(large), "someone/large", "--dry-run"]) == 0
     (release / "README.md").unlink()
     assert main(["push", str(release), "someone/tiny", "--dry-run"]) == 2
     (release / "README.md").write_text("# A tiny reasoner\n")

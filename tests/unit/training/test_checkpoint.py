@@ -117,3 +117,49 @@ def test_finish_marks_the_stage_and_drops_what_resuming_needed(tmp_path):
     checkpoint.finish(tmp_path, json.dumps({"steps": 1}))
     assert [path.name for path in tmp_path.iterdir()] == ["done.json"]
     assert json.loads((tmp_path / "done.json").read_text()) == {"steps": 1}
+
+
+class Whole(nn.Module):
+    """Saves like a transformers model: one file, or several with an index where it is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def save_pretrained(self, folder, parts=1):
+        from safetensors.torch import save_file
+
+        folder.mkdir()
+        state = self.state_dict()
+        for i, names in enumerate([sorted(state)] if parts == 1 else [["a.weight", "a.bias"], ["b.weight", "b.bias"]]):
+            save_file({n: state[n] for n in names}, folder / ("model.safetensors" if parts == 1 else f"model-0000{i + 1}-of-00002.safetensors"))
+
+
+def test_a_stages_weights_are_on_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    synced, model = [], Whole()
+    processor = type("Processor", (), {"save_pretrained": lambda self, folder: (folder / "tokenizer.json").write_text("{}")})()
+    monkeypatch.setattr(checkpoint, "_sync", lambda path: synced.append((path.name, (tmp_path / "checkpoint").exists())))
+    checkpoint.finish_weights(tmp_path, model, processor)
+    assert sorted(synced[:-1]) == [("model.safetensors", False), ("tokenizer.json", False)] and synced[-1] == (tmp_path.name, True)
+    other = Whole()
+    checkpoint.load_weights(tmp_path, other)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_a_stages_weights_may_lie_in_several_files(tmp_path):
+    model, other = Whole(), Whole()
+    model.save_pretrained(tmp_path / "checkpoint", parts=2)
+    checkpoint.load_weights(tmp_path, other)
+    assert torch.equal(model.b.weight, other.b.weight) and torch.equal(model.a.bias, other.a.bias)
+    (tmp_path / "checkpoint" / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match="not of this model"):
+        checkpoint.load_weights(tmp_path, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: there dropout draws from the CPU's generator, which the first test covers")
+def test_the_generator_of_the_gpu_is_restored(tmp_path):
+    model, optimizers = make()
+    path = checkpoint.save(tmp_path, 1, model, optimizers, {})
+    expected = torch.rand(3, device="cuda")
+    checkpoint.load(path, model, optimizers)
+    assert torch.equal(torch.rand(3, device="cuda"), expected)
