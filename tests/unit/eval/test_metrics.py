@@ -112,10 +112,11 @@ def test_cohens_h():
     assert cohens_h(0.25, 0.75) == pytest.approx(2 * (math.pi / 3 - math.pi / 6))  # asin sqrt .75 = 60 degrees, asin sqrt .25 = 30
 
 
-@pytest.mark.parametrize(("n", "c", "k", "chance"), [(10, 3, 1, 0.3), (4, 2, 2, 5 / 6), (5, 0, 5, 0.0), (5, 1, 5, 1.0), (3, 3, 1, 1.0)])
+@pytest.mark.parametrize(("n", "c", "k", "chance"), [(10, 3, 1, 0.3), (4, 2, 2, 5 / 6), (5, 0, 5, 0.0), (5, 1, 5, 1.0), (3, 3, 1, 1.0),
+                                              (8, 2, 1, 0.25), (8, 2, 4, 0.785714), (16, 1, 8, 0.5), (4, 0, 2, 0.0), (4, 3, 2, 1.0)])  # fmt: skip
 def test_pass_at_k_by_hand(n, c, k, chance):
     # 4 samples, 2 right, draw 2: 1 - C(2,2) / C(4,2) = 1 - 1/6
-    assert pass_at_k(n, c, k) == pytest.approx(chance)
+    assert pass_at_k(n, c, k) == pytest.approx(chance, abs=1e-6)
 
 
 def test_pass_at_k_refuses_the_impossible():
