@@ -1,6 +1,9 @@
 """The items of an evaluation through a model, once as they are and once per control, batch by batch, each medium decoded once.
 
 Batches are laid out over all items before anything is asked: which items share a batch does not depend on where an earlier attempt was killed.
+Passes share decoded media, the features of encoders that keep them, and within a batch the answer to the very same question (blank media of one
+size), but no key-value prefix: media stand ahead of the text and differ between passes, and where they do not (shuffled options) the sampler's shared
+prefix, one whole prompt under many continuations, has no place for two endings of it.
 """
 
 import collections

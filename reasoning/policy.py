@@ -1,6 +1,8 @@
 """Who generates: our own model behind the few calls that a strategy makes. `policy_http` is the same over a server."""
 
+import collections
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -65,6 +67,26 @@ def encode(asked: Asked, processor: Any, prompt: str, signature: str) -> Any:
     return asked.encoded[signature]
 
 
+def twins(asked: Sequence[Asked], ks: Sequence[Sequence[int]]) -> list[int]:
+    """For each item the place of the first that puts the very same to a model: prompt, media (blank ones of one size) and numbers. Without
+    temperature they are answered alike."""
+    counts = collections.Counter(item.prompt for item in asked)
+    seen: dict[tuple, int] = {}
+    places = []
+    for place, (item, numbers) in enumerate(zip(asked, ks, strict=True)):
+        if counts[item.prompt] > 1:  # only then are media looked at
+            media = (content_key(m) for m in item.media)
+            place = seen.setdefault((item.prompt, tuple(numbers), *media), place)
+        places.append(place)
+    return places
+
+
+def content_key(medium: Media) -> tuple:
+    """Equal for media with the same content."""
+    times = None if medium.times is None else medium.times.tobytes()
+    return medium.kind, medium.rate, times, medium.array.shape, medium.array.dtype.str, hashlib.sha256(medium.array.tobytes()).digest()
+
+
 class ModelPolicy:
     """Our own model. Temperature 0 is greedy."""
 
@@ -105,6 +127,15 @@ class ModelPolicy:
         return spans
 
     def sample(self, asked: Sequence[Asked], ks: Sequence[Sequence[int]], temperature: float, max_new_tokens: int) -> list[list[Generation]]:
+        if temperature > 0:
+            return self._sample(asked, ks, temperature, max_new_tokens)
+        first = twins(asked, ks)
+        own = sorted(set(first))
+        found = dict(zip(own, self._sample([asked[i] for i in own], [ks[i] for i in own], temperature, max_new_tokens), strict=True))
+        pairs = zip(asked, first, strict=True)
+        return [[dataclasses.replace(g, seed=sample_seed(self.seed, item.record.id, g.k)) for g in found[i]] for item, i in pairs]
+
+    def _sample(self, asked: Sequence[Asked], ks: Sequence[Sequence[int]], temperature: float, max_new_tokens: int) -> list[list[Generation]]:
         drawn: list[list[Generation]] = [[] for _ in asked]
         counts = {len(k) for k in ks}
         for count in sorted(counts - {0}):  # items that want equally many share batches, and each batch a prefill

@@ -1,6 +1,7 @@
 """The process reward model: one pass, no label in the context, a loss that is what it says."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,6 +57,16 @@ def test_a_checkpoint_keeps_its_head(tmp_path):
 def test_a_placeholder_is_needed():
     with pytest.raises(ValueError, match="step_token_id"):
         FocalPRM(policy().config)
+
+
+@pytest.mark.parametrize(("right", "wrong", "score"), [(2, 0, 0.880797), (0, 0, 0.5), (-1, 1, 0.119203)])
+def test_the_score_of_a_step_is_the_share_of_right(right, wrong, score):
+    """Logits as the head has them, wrong first; the same constant on both changes nothing."""
+    for shift in (0.0, 7.5, -300.0):
+        logits = torch.tensor([[wrong + shift, right + shift]])
+        found = FocalPRM.split_scores(SimpleNamespace(config=SimpleNamespace(step_token_id=7)), logits, torch.tensor([[1, 7]]))
+        assert found == [[pytest.approx(score, abs=1e-6)]]
+        assert step_loss(logits, torch.tensor([1.0])).item() == pytest.approx(-math.log(score), abs=1e-5)
 
 
 def test_soft_cross_entropy():

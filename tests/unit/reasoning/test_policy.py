@@ -1,12 +1,15 @@
 """Our own model as a policy: samples that depend on their number alone, steps that continue as one completion would."""
 
+import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from models.media import Media
 from models.sampler import sample
-from reasoning.policy import ModelPolicy, sample_seed, stop_ids
+from reasoning.policy import ModelPolicy, content_key, sample_seed, stop_ids, twins
 from reasoning.stepping import STEP_ENDS, ended_step, step_stop_ids
 
 
@@ -34,6 +37,33 @@ def test_what_a_generation_holds(own, tiny):
     for (g,), ids, logps, n in zip(found, direct.ids, direct.logps, direct.lengths.tolist(), strict=True):
         assert g.ids == ids[:n].tolist() and g.tokens == n
         torch.testing.assert_close(torch.tensor(g.logps), logps[:n], rtol=0, atol=1e-5)
+
+
+def test_the_very_same_question_is_decoded_once(own, tiny, monkeypatch):
+    """Greedily: two records with one prompt and one picture; another picture, another prompt or a temperature is another question."""
+    first, other = tiny.asked(2)
+    twin = dataclasses.replace(first, record=dataclasses.replace(first.record, id="twin"), media=[Media("image", first.media[0].array.copy())])
+    elsewhere = dataclasses.replace(first, record=dataclasses.replace(first.record, id="elsewhere"), media=other.media)
+    asked, rows = [first, other, twin, elsewhere], []
+    decode = own._decode
+    monkeypatch.setattr(own, "_decode", lambda items, *more: (rows.append([i.record.id for i in items]), decode(items, *more))[1])
+    found = own.sample(asked, [[0]] * 4, 0.0, 8)
+    assert rows == [["picture-0", "picture-1", "elsewhere"]]
+    assert found[2][0].ids == found[0][0].ids and found[2][0].seed == sample_seed(3, "twin", 0) != found[0][0].seed
+    assert [g.ids for (g,) in found[:2]] == [g.ids for (g,) in own.sample(asked[:2], [[0]] * 2, 0.0, 8)]
+    own.sample(asked, [[0]] * 4, 1.0, 2)
+    assert rows[-1] == ["picture-0", "picture-1", "twin", "elsewhere"]
+    assert twins(asked, [[0], [0], [1], [0]]) == [0, 1, 2, 3]
+
+
+def test_media_are_alike_in_content_only():
+    clip = np.zeros((2, 4, 4, 3), np.uint8)
+    same = [Media("video", clip, 5.0, np.arange(2.0)), Media("video", clip.copy(), 5.0, np.arange(2.0))]
+    others = [
+        Media("video", clip, 4.0, np.arange(2.0)), Media("video", clip, 5.0), Media("video", clip + 1, 5.0, np.arange(2.0)),
+        Media("video", clip.reshape(4, 2, 4, 3), 5.0, np.arange(2.0)), Media("image", clip[0]), Media("audio", np.zeros(96, np.float32), 5.0),
+    ]  # fmt: skip
+    assert content_key(same[0]) == content_key(same[1]) and len({content_key(m) for m in (*same, *others)}) == 1 + len(others)
 
 
 def test_prompts_and_their_spans(own, tiny):
