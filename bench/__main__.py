@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from configs.command_line import run_app
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -47,17 +49,7 @@ def bench(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    try:
-        app(given, standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except ValueError as error:  # a user's mistake, or two sides that differ; everything else keeps its traceback
-        if "--debug" in given:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from configs.command_line import run_app
+
 app = typer.Typer(help="What a question is.", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -70,17 +72,7 @@ def check_command(path: Annotated[Path, typer.Argument(help="a JSONL file of rec
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    try:
-        app(given, standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (ValueError, OSError) as error:  # a user's mistake; everything else keeps its traceback
-        if "--debug" in given:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":
