@@ -4,6 +4,7 @@ Everything is resumable: a finished stage is marked by `done.json` and skipped, 
 at its last item.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -42,18 +43,17 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
     import torch
     import transformers
-    from accelerate import Accelerator
 
     from data.media import Quarantine
     from training.build import build_reasoner
-    from training.stages.context import StageContext
+    from training.stages.context import StageContext, build_accelerator
 
     transformers.utils.logging.disable_progress_bar()  # one live line is enough
     stages = [STAGES.get(config.kind)(config) for config in recipe.stages]  # a wrong component name ends the run before any work
     _claim(recipe, run_dir)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # said, so that torchrun shares the work on CPU too
+    accelerator = build_accelerator()
     clock = Clock(run_dir / "phases.json")
     model, processor = clock.time("build", build_reasoner, recipe)
     if recipe.model.gradient_checkpointing:
@@ -62,12 +62,13 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     sinks = [SINKS.get(name)(run_dir) for name in recipe.sinks] if accelerator.is_main_process else []
     quarantine = Quarantine(run_dir / "quarantine.jsonl", recipe.data.quarantine_limit)
     context = StageContext(recipe, model, processor, run_dir, accelerator, quarantine, sinks)
-    rows = _evaluate(context, judge, clock, "base")
-    for index, (config, stage) in enumerate(zip(recipe.stages, stages, strict=True)):
-        clock.time(config.name, _stage, context, stage, run_dir / "stages" / f"{index}-{config.name}")
-        rows += _evaluate(context, judge, clock, config.name)
-    for sink in sinks:
-        sink.close()
+    with contextlib.ExitStack() as open_sinks:  # a run that ends with an error keeps what was logged
+        for sink in sinks:
+            open_sinks.callback(sink.close)
+        rows = _evaluate(context, judge, clock, "base")
+        for index, (config, stage) in enumerate(zip(recipe.stages, stages, strict=True)):
+            clock.time(config.name, _stage, context, stage, run_dir / "stages" / f"{index}-{config.name}")
+            rows += _evaluate(context, judge, clock, config.name)
     if accelerator.is_main_process:
         _finish(recipe, context, judge, clock, rows)
     return run_dir

@@ -80,12 +80,12 @@ class SFTStage:
     def run(self, context: StageContext, stage_dir: Path) -> None:
         """Train `context.model` in place and leave the stage's manifest in `stage_dir`."""
         config, model = self.config, context.model
+        context.check_whole_model(config.kind)
         freeze(model, self.frozen(model))
         optimizers = build_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
         if self.weighting.rule is None:
             step = functools.partial(supervised_step, context.prepare(model), context)
         else:
-            context.check_whole_model("sft with token_weights")
             step = functools.partial(weighted_step, self.weighting, context)
         encode = functools.partial(context.encode, steps=config.steps_in_completion, max_tokens=config.max_tokens)
         stream = context.stream(config, encode)

@@ -1,6 +1,7 @@
 """A whole run on a model of a few thousand parameters: what it leaves, how it resumes, what it refuses."""
 
 import json
+import types
 
 import pytest
 import torch
@@ -140,6 +141,74 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(start, monkeypatch, momen
     for stage in ("0-sft", "1-align"):
         a, b = weights(whole / "stages" / stage), weights(folder / "stages" / stage)
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_adapters_resume_exactly_dropout_included(start, monkeypatch):
+    from training.stages import sft
+
+    class CutError(Exception):
+        pass
+
+    def cut_at_two(model, context, batch, step):
+        if step == 2:
+            raise CutError
+        return original(model, context, batch, step)
+
+    original = sft.supervised_step
+    lora = "model.lora={rank: 2, dropout: 0.5, targets: [q_proj], parts: [llm]}"
+    _, whole = start("name=whole", lora)
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "supervised_step", cut_at_two)
+        with pytest.raises(CutError):
+            start("name=cut", lora)
+    _, folder = start("name=cut", lora)
+    a, b = weights(whole / "stages" / "0-sft"), weights(folder / "stages" / "0-sft")
+    assert any(name.endswith("lora_B.default.weight") and tensor.any() for name, tensor in a.items())
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_sinks_are_closed_when_a_run_ends_with_an_error(start, monkeypatch):
+    from training.stages import sft
+
+    class Kept:
+        closed = 0
+
+        def __init__(self, run_dir):
+            self.rows = []
+
+        def write(self, row):
+            self.rows.append(row)
+
+        def close(self):
+            Kept.closed += 1
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(runs, "SINKS", type("Table", (), {"get": staticmethod(lambda name: Kept)}))
+    with monkeypatch.context() as patch:
+        patch.setattr(sft, "supervised_step", fail)
+        with pytest.raises(OSError, match="disk full"):
+            start("sinks=[kept]")
+    assert Kept.closed == 1
+    start("sinks=[kept]")
+    assert Kept.closed == 2
+
+
+def test_half_precision_only_where_the_device_computes_in_it(monkeypatch):
+    from training.stages.context import StageContext
+
+    def context(dtype, device):
+        accelerator = types.SimpleNamespace(device=torch.device(device))
+        return StageContext(types.SimpleNamespace(dtype=dtype), None, None, None, accelerator, None)
+
+    with context("bfloat16", "cpu").autocast():
+        assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    with context("float32", "cpu").autocast():
+        assert not torch.is_autocast_enabled("cpu")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)  # as on a card before Ampere
+    with context("bfloat16", "cuda").autocast():
+        assert not torch.is_autocast_enabled("cuda")
 
 
 def test_a_directory_of_another_recipe_is_refused(start):

@@ -4,13 +4,13 @@ has them all. Prints one line per check; a difference is an assertion."""
 from types import SimpleNamespace
 
 import torch
-from accelerate import Accelerator
 
 from models.configuration import FocalConfig
 from models.modeling import FocalModel
 from models.processing import pad_ids
 from training.rollout import Rollouts
-from training.stages.context import StageContext
+from training.stages.context import StageContext, build_accelerator
+from training.stages.sft import supervised_step
 from training.stages.tw_grpo import TWGRPOConfig, TWGRPOStage
 from training.update import Objective
 
@@ -53,8 +53,33 @@ def gradients(accelerator, prompts, **options):
     return loss, [p.grad for p in stage.context.model.parameters()]
 
 
+def supervised(accelerator, rows):
+    """Losses and gradients of two supervised steps on these rows; of two, the first has an image and the other does not."""
+    torch.manual_seed(0)
+    image = {"encoder": {"name": "conv", "size": 16, "width": 16, "depth": 1, "heads": 2}, "token_id": 1}
+    net = FocalModel(FocalConfig(llm=model().config.llm, streams={"image": image}))
+    context = StageContext(SimpleNamespace(dtype="float32"), net, None, None, accelerator, None)
+    ids = torch.tensor([[5, 1, 1, 1, 1, 6, 7], [8, 9, 10, 11, 12, 13, 14]])[rows]
+    labels = torch.tensor([[-100] * 5 + [6, 7], [-100] * 2 + [10, 11, 12, 13, 14]])[rows]
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    if 0 in rows:
+        pixels = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        batch |= {"image_features": pixels, "image_rows": torch.tensor([0])}
+    shared_net, losses = context.prepare(net), []
+    for step in range(2):
+        net.zero_grad()
+        losses.append(supervised_step(shared_net, context, batch, step))
+    return losses, {name: p.grad for name, p in net.named_parameters()}
+
+
 def main():
-    shared = Accelerator(cpu=True)
+    shared = build_accelerator()
+    metrics, found = supervised(shared, [shared.process_index])
+    expected_metrics, expected = supervised(ALONE, [0, 1])
+    assert [m["tokens"] for m in metrics] == [m["tokens"] for m in expected_metrics] == [7, 7]
+    assert all(abs(a["loss"] - b["loss"]) < 1e-6 for a, b in zip(metrics, expected_metrics, strict=True))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-7)
     for share in ([[0, 1], [2]], [[1, 2], [0, 3]]):
         everyone = [p for half in share for p in half]
         for options in OPTIONS:
