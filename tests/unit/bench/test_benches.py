@@ -1,12 +1,16 @@
 """Every bench runs at its smallest size, its two sides agree, and its command line prints what it found."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from bench import reasoner
 from bench.__main__ import main
 from bench.fusion import flops
 from bench.harness import Setting, measure
+from bench.rollout import beside_static, copy_bandwidth, roof
 from configs.registry import BENCHES
 
 SPEED = ("rollout", "update", "tw_loss", "grpo_step", "media_step", "sft", "fusion")
@@ -38,6 +42,26 @@ def test_predicted_flops_are_those_of_a_llama_layer(media, text, prepend, kv):
     projector = 2 * media * 768 * 2048
     assert flops(Shape, media, text, "residual") / 1e9 == pytest.approx(prepend, abs=0.06)
     assert (flops(Shape, media, text, "kv") + projector) / 1e9 == pytest.approx(kv, abs=0.06)
+
+
+def test_the_roof_of_decoding_by_hand():
+    """On a small model, and at the 0.5 B shape: 2 x 24 layers x 2 heads x 64 x 640 tokens x 2 bytes = 7.86 MB of keys and values a row."""
+    model = reasoner.build(Setting(quick=True)).llm
+    config = model.config
+    kept = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 640 * 4
+    weights = 4 * sum(p.numel() for p in model.parameters())
+    assert roof(model, 64, 640, 3e12) == pytest.approx(64 * 3e12 / (weights + 64 * kept))
+    shape = SimpleNamespace(tie_word_embeddings=True, num_hidden_layers=24, num_key_value_heads=2, head_dim=64)
+    half = torch.nn.Linear(10, 10, bias=False, dtype=torch.bfloat16)
+    half.config = shape
+    assert roof(half, 1, 640, 1.0) == pytest.approx(1 / (200 + 7_864_320))
+
+
+def test_a_static_cache_is_timed_by_turns():
+    calls = []
+    found = beside_static(lambda: calls.append("ours"), lambda: calls.append("static"), rounds=2, gpu=False)
+    assert calls.count("ours") == calls.count("static") == 4 and found["over_static_cache"] == found["static_cache_s"] / found["ours_s"]
+    assert copy_bandwidth("cpu", 1 << 10, 2) > 0
 
 
 def test_command_line(capsys):
