@@ -12,9 +12,8 @@ CONTROLS = ("shuffled_options", "shuffled_media", "blank_media")
 
 
 @pytest.fixture
-def seen(tmp_path, monkeypatch):
-    """A reasoner over pictures, and every medium that it encodes and every item that it decodes while it is evaluated on twelve pictures of three
-    colours, whose encoder is one of those that are worth keeping features of."""
+def reasoner(monkeypatch):
+    """(model, processor): a tiny one, whose encoders are of those that are worth keeping features of."""
     import functools
 
     import training.tokenizer
@@ -28,10 +27,10 @@ def seen(tmp_path, monkeypatch):
     return model.eval(), processor
 
 
-def test_each_picture_is_encoded_once_for_all_passes(seen, pictures, tmp_path):
+def test_each_picture_is_encoded_once_for_all_passes(reasoner, pictures, tmp_path):
     from eval.run import evaluate
 
-    model, processor = seen
+    model, processor = reasoner
     row = evaluate(
         model, processor, pictures(12), stage="x", n=None, controls=CONTROLS, max_new_tokens=2, batch_size=5, out_dir=tmp_path / "eval", root=tmp_path
     )
@@ -39,10 +38,10 @@ def test_each_picture_is_encoded_once_for_all_passes(seen, pictures, tmp_path):
     assert model.streams["image"].feature_cache.misses == 3 + 1  # three colours, whatever the options or the item; grey
 
 
-def test_blank_media_of_one_size_are_one_question(seen, pictures, tmp_path, monkeypatch):
+def test_blank_media_of_one_size_are_one_question(reasoner, pictures, tmp_path, monkeypatch):
     from eval.run import evaluate
 
-    model, processor = seen
+    model, processor = reasoner
     decoded: list[Asked] = []
     decode = ModelPolicy._decode
     monkeypatch.setattr(ModelPolicy, "_decode", lambda self, items, *more: (decoded.extend(items), decode(self, items, *more))[1])
