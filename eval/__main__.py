@@ -1,4 +1,4 @@
-"""The command line of evaluation: `python -m eval run | score | replay | fetch | list | report | compare | study | leaderboard`."""
+"""The command line of evaluation: `python -m eval run | budget | prm | score | replay | fetch | list | report | compare | study | leaderboard`."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from configs.command_line import run_app
 from eval.budget_cli import budget_command
 from eval.score_cli import score_command
 
@@ -115,12 +116,30 @@ def report_command(run: Annotated[Path, typer.Argument(help="a run directory")])
 
 @app.command("prm")
 def prm_command(
-    run: Annotated[Path, typer.Argument(help="a run directory, or the folder of its prm stage")],
+    run: Annotated[Path | None, typer.Argument(help="a run directory, or the folder of its prm stage: what its held-out prompts gave")] = None,
+    model: Annotated[Path | None, typer.Option(help="or: whose fresh solutions are to be judged (a run, a release, a checkpoint)")] = None,
+    prm: Annotated[Path | None, typer.Option(help="with --model: the process reward model's folder (default: the one of the run)")] = None,
+    benchmark: Annotated[str, typer.Option(help="with --model: a world, which labels every step exactly")] = "world/vision",
+    level: Annotated[int | None, typer.Option(help="level of the world")] = None,
+    n: Annotated[int, typer.Option(min=1, help="how many questions")] = 300,
+    samples: Annotated[int, typer.Option(min=1, help="solutions of each")] = 8,
+    seed: Annotated[int, typer.Option(help="which questions, and which random choices")] = 1000,
+    stage: Annotated[str | None, typer.Option(help="which stage of the model's run (default: its release)")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the scores (default: below runs/)")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
     as_json: JsonFlag = False,
 ) -> None:
-    """How good a run's process reward model is on held-out solutions: AUROC, F1, first error, calibration; prm_metrics.json and reliability.png."""
+    """How good a process reward model's step scores are, on a run's held-out prompts or on fresh ones: AUROC, F1, first error, calibration."""
     from eval.prm_report import show_prm
 
+    if (run is None) == (model is None):
+        raise ValueError("give either a run (its held-out prompts) or --model (fresh prompts)")
+    if model is not None:
+        from eval.prm_fresh import judge_prm
+
+        run = judge_prm(
+            model, prm or model, benchmark, level=level, n=n, seed=seed, samples=samples, stage=stage, out=out, batch_size=batch_size
+        )  # fmt: skip
     show_prm(run, as_json)
 
 
@@ -171,17 +190,7 @@ def leaderboard_command(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    try:
-        app(given, standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (ValueError, OSError) as error:  # a user's mistake; everything else keeps its traceback
-        if "--debug" in given:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_app(app, arguments)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The training loop that all stages share: take a batch, let the stage make gradients, step, log, save. What a stage learns from is its own business.
 
 `compute(batch, step) -> metrics` leaves gradients on the model. A loss or gradient that is not finite never reaches the weights: the step is
-dropped and counted, and a
-run of such steps ends the stage with an error.
+dropped and counted, and a run of such steps ends the stage with an error.
 """
 
 import json

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from configs.schema import LoraSettings
 from data import protocol
+from data.drawn_solutions import Drawn
 from data.solutions import mark_steps
 from data.step_labels import supervised
-from training.step_labelling import Drawn
 
 
 @dataclasses.dataclass
@@ -105,15 +105,6 @@ def encode_part(
         torch.tensor([place[d.owner] for d in drawn]), torch.tensor(targets), torch.tensor(counts), torch.tensor(last),
         torch.tensor([(d.solution.labels[-1] or 0) >= 0.5 for d in drawn]), torch.tensor([rates[p] for p in prompts] if rates else []),
     )  # fmt: skip
-
-
-def pass_rates(drawn: Sequence[Drawn], prompts: int, size: int) -> list[float]:
-    """Share of right answers among the `size` completions that were drawn from each prompt: one without an answer is a wrong one here."""
-    right = [0.0] * prompts
-    for d in drawn:
-        if d.solution.source != "injected":
-            right[d.owner] += d.count * float(d.solution.labels[-1] or 0)
-    return [count / size for count in right]
 
 
 def check_forced(rows: Sequence[Tensor], step_id: int, label_ids: Sequence[int]) -> None:

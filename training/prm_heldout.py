@@ -3,14 +3,13 @@
 `eval/step_metrics.py` makes its figures of these lines; training only writes them.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from data import answers
+from data.drawn_solutions import score_line
 from data.label_report import label_report
-from data.stream import Mixture, WorldSource
+from data.stream import Mixture
 from training.prm_batches import score_solutions
 from training.sources import build_source
 from training.stages.context import StageContext, hash_seed
@@ -45,27 +44,12 @@ def write_heldout(context: StageContext, config: Any, prm: Any, labeller: Labell
 
 
 def _heldout_mixture(context: StageContext, config: Any) -> Mixture:
-    sources = {}
-    for name in config.mixture:
-        source = build_source(context.recipe, name, (context.recipe.seed, config.name, "heldout"))
-        if isinstance(source, WorldSource):
-            sources[name] = dataclasses.replace(source, split=SPLIT)
-    if not sources:
+    worlds = [name for name in config.mixture if context.recipe.data.sources[name].world is not None]
+    if not worlds:
         raise ValueError(f"stage {config.name!r}: heldout needs a world in the mixture, whose verifier knows every step; set heldout: 0")
-    weights = {name: weight for name, weight in config.mixture.items() if name in sources}
+    sources = {name: build_source(context.recipe, name, (context.recipe.seed, config.name, "heldout"), SPLIT) for name in worlds}
+    weights = {name: config.mixture[name] for name in worlds}
     return Mixture(sources, weights, hash_seed(context.recipe.seed, config.name, "heldout"))
-
-
-def score_line(drawn: Any, scores: list[float], pass_rate: float, value: float | None) -> dict[str, Any]:
-    """One solution: the scores of its steps and, last, of its answer, beside the exact labels and the kinds of the steps."""
-    solution = drawn.solution
-    media = sorted({m.kind for m in solution.record.media})
-    answer = answers.canonical(solution.answer, solution.record)
-    return {
-        "id": solution.record.id, "answer": answer, "modality": "+".join(media) or "text", "level": solution.record.meta.get("level"),
-        "count": drawn.count,
-        "kinds": solution.kinds, "scores": [round(score, 6) for score in scores], "labels": solution.exact, "pass_rate": pass_rate, "value": value,
-    }  # fmt: skip
 
 
 def prompt_values(prm: Any, batch: dict[str, Any], context: StageContext) -> list[float]:

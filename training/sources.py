@@ -16,11 +16,12 @@ from data.worlds.base import Sample, generator
 from training.options import bind
 
 
-def build_source(recipe: Recipe, name: str, seed: object) -> Source:
-    """Source `name` of the recipe; an unknown one is a `ValueError` that lists those it has."""
+def build_source(recipe: Recipe, name: str, seed: object, split: str | None = None) -> Source:
+    """Source `name` of the recipe; an unknown one is a `ValueError` that lists those it has. `split` stands in for the source's own."""
     if name not in recipe.data.sources:
         raise ValueError(f"no source is called {name!r} (data.sources: {', '.join(recipe.data.sources)})")
     config = recipe.data.sources[name]
+    config = config if split is None else config.model_copy(update={"split": split})
     transforms = [Transform.parse(line) for line in config.transforms]
     if config.world is not None:
         levels = config.level if isinstance(config.level, dict) else {config.level: 1.0}

@@ -7,9 +7,9 @@ from typing import Any
 
 from data import protocol
 from data.critiques import critique, read_critique
+from data.drawn_solutions import Drawn
 from data.worlds.base import Sample
 from training.prm_batches import score_solutions
-from training.step_labelling import Drawn
 
 
 def load_judge(folder: str, threshold: float, instruction: str = "") -> "ScoreJudge | AnswerJudge":

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from data.drawn_solutions import Drawn, distinct_solutions, pass_rates
 from data.solutions import LabelledSolution, read_solutions
-from training.prm_batches import pass_rates
 from training.rewards.algebra import Ledger
 from training.rollout import Sampling, roll_out
 from training.stages.context import StageContext
 from training.stages.tw_grpo import encode_prompt
 from training.step_judges import load_judge
-from training.step_labelling import Drawn, LabelSettings, distinct_solutions, injected_solutions, label, measure_steps
+from training.step_labelling import LabelSettings, injected_solutions, label, measure_steps
 
 
 class Solutions(NamedTuple):

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from configs.schema import Strict
 from data import protocol
+from data.drawn_solutions import Drawn, exactly_labelled
 from data.record import Record
-from data.solutions import Label, LabelledSolution
+from data.solutions import Label
 from data.step_errors import corrupt
-from data.step_labels import Estimate, consensus, hard_labels, monotone, soft_labels, solution_labels, step_kinds
+from data.step_labels import Estimate, consensus, hard_labels, monotone, soft_labels, solution_labels
 from data.worlds.base import generator
 
 ROWS = 1024  # completions that are drawn at a time
@@ -54,38 +55,6 @@ class LabelSettings(Strict):
         if self.soft and self.source != "monte_carlo":
             raise ValueError(f"soft labels are the shares of monte_carlo completions, {self.source} has none")
         return self
-
-
-@dataclasses.dataclass(slots=True)
-class Drawn:
-    """A distinct solution: the index of its prompt, how often it was drawn, and what is known of its steps."""
-
-    owner: int
-    count: int
-    solution: LabelledSolution
-
-
-def distinct_solutions(records: Sequence[Record], texts: Sequence[str], size: int) -> list[Drawn]:
-    """The distinct solutions among the completions `texts` of `records` (`size` of each, together), by ascending prompt, with their exact labels.
-    Completions without an answer are left out: they are no solutions to score."""
-    found: dict[tuple[int, tuple[str, ...], str], Drawn] = {}
-    for i, text in enumerate(texts):
-        parsed = protocol.parse(text)
-        if parsed.answer is None:
-            continue
-        key = (i // size, tuple(parsed.steps), parsed.answer)
-        if key in found:
-            found[key].count += 1
-        else:
-            found[key] = Drawn(i // size, 1, exactly_labelled(records[i // size], text))
-    return list(found.values())
-
-
-def exactly_labelled(record: Record, text: str) -> LabelledSolution:
-    """A completion that has an answer, with its exact labels."""
-    parsed, exact = protocol.parse(text), solution_labels(record, text)
-    assert exact is not None
-    return LabelledSolution(record, parsed.steps, parsed.answer, list(exact), "verifier", step_kinds(record, parsed.steps), list(exact))
 
 
 def injected_solutions(records: Sequence[Record], count: int, seed: tuple) -> list[Drawn]:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from configs.schema import LoraSettings
+from data.drawn_solutions import Drawn
 from data.stream import Mixture, RecordSource, Stream
 from data.worlds.base import generator
 from training.checkpoint import finish_weights
@@ -26,7 +27,7 @@ from training.sources import decode_record
 from training.stages.context import StageContext, hash_seed
 from training.stages.sft import TrainSettings
 from training.step_labeller import Labeller, Solutions, StoredSolutions, encode_row
-from training.step_labelling import Drawn, LabelSettings
+from training.step_labelling import LabelSettings
 
 
 class PRMConfig(TrainSettings):

@@ -123,6 +123,12 @@ def test_worlds_are_transformed_too(tmp_path):
         assert not set(after.record.options[ord(letter) - 65] for letter in after.record.answer) & set(answer_text(before.record))
 
 
+def test_another_split_stands_in_for_the_source_own(tmp_path):
+    recipe = Recipe(tmp_path, easy={"world": "audio", "level": 2, "families": ["compare"], "transforms": [{"name": "invert"}]})
+    assert {build_source(recipe, "easy", 0, split).item(0).record.split for split in (None, "dev")} == {"train", "dev"}
+    assert recipe.data.sources["easy"].split == "train"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data import protocol
+from data.drawn_solutions import distinct_solutions, pass_rates
 from data.record import Record, Step
 from data.step_labels import Estimate
 from models.configuration import FocalConfig
@@ -19,13 +20,12 @@ from training.prm_batches import (
     cut_parts,
     encode_part,
     label_token_ids,
-    pass_rates,
     score_solutions,
     trim_left,
     weigh_parts,
 )
 from training.step_judges import AnswerJudge, ScoreJudge, load_judge
-from training.step_labelling import LabelSettings, combined, count_right, distinct_solutions, injected_solutions, label, measure_steps
+from training.step_labelling import LabelSettings, combined, count_right, injected_solutions, label, measure_steps
 
 STEPS = [Step("red: 7", "perception", "7"), Step("blue: 5", "perception", "5"), Step("sum: 7 + 5 = 12", "reasoning", "12")]
 RECORD = Record("r", "Sum?", ["12"], "integer", steps=STEPS, meta={"facts": {"red": "7", "blue": "5", "sum": "12"}})

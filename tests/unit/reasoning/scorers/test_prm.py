@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data import protocol
+from data.drawn_solutions import distinct_solutions
 from data.solutions import mark_steps
 from reasoning.scorers.orm import ORMScorer
 from reasoning.scorers.prm import PRMScorer, PRMScorerConfig, chunks, find_prm, load_prm, partings
@@ -15,7 +16,6 @@ from reasoning.scorers.prm_guide import PRMGuide
 from reasoning.scorers.vlprm import VLPRMScorer
 from reasoning.trace import Generation
 from training.prm_batches import score_solutions
-from training.step_labelling import distinct_solutions
 
 STEP = protocol.STEP
 
