@@ -24,8 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from configs.load import load_recipe
+    from eval.run import check_evaluations, run_evaluations
 
     recipe = load_recipe(options.recipe, options.overrides)
+    check_evaluations(recipe)
     if options.dry_run:
         from training.dry_run import describe
 
@@ -33,7 +35,6 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     from eval.report import write_report
     from eval.results import write_results
-    from eval.run import run_evaluations
     from training.run import Judge, run
 
     run_dir = run(recipe, Path(options.runs) / recipe.name, Judge(run_evaluations, write_results, write_report))

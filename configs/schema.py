@@ -129,7 +129,8 @@ class ProtocolConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """One row of results after each stage named in `after` (`base` is the model before the first stage; None: after the last)."""
+    """One row of results after each stage named in `after` (`base` is the model before the first stage; None: after the last). protocol: the
+    benchmark's first where not said."""
 
     benchmark: str
     level: int | None = None
@@ -140,7 +141,7 @@ class EvaluationConfig(Strict):
     families: list[str] | None = None
     batch_size: int = 64
     max_new_tokens: int = 200
-    protocol: str = "strict"
+    protocol: str | None = None
     controls: list[str] = ["blank_media", "shuffled_media"]
     after: list[str] | None = None
     strategies: list[dict[str, Any]] = [{"name": "greedy"}]

@@ -86,6 +86,16 @@ def evaluate(
     return check_row(row)
 
 
+def check_evaluations(recipe: Any) -> None:
+    """What can be wrong with evaluation lines before there is a model (names, options, protocols, controls) is a `ValueError` that says it."""
+    for line in recipe.evaluate:
+        open_benchmark(line.benchmark, find_path(line.path, recipe.data.root), line.families, line.options).check_protocol(line.protocol)
+        for control in line.controls:
+            parse_control(control)
+        for strategy in line.strategies:
+            registry.STRATEGIES.get(strategy.get("name", "greedy"))
+
+
 def run_evaluations(model: Any, processor: Any, recipe: Any, wanted: Sequence[Any], stage: str, run_dir: Path) -> list[dict[str, Any]]:
     """The rows of the recipe's evaluation lines `wanted` for the model as it is after `stage`; bad media go into the run's quarantine ledger."""
     from data.media import Quarantine
