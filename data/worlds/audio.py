@@ -29,7 +29,11 @@ class Event:
 
     @property
     def words(self) -> str:
-        return f"{self.timbre} {self.pitch} {self.loudness}"
+        return f"{self.timbre} {self.manner}"
+
+    @property
+    def manner(self) -> str:
+        return f"{self.pitch} {self.loudness}"
 
 
 @dataclasses.dataclass
@@ -69,11 +73,11 @@ class AudioWorld(World):
         q = Question(scene.family)
         if scene.family == "perceive":
             q.text, q.answer = "Describe the sound.", ["melody" if scene.notes else "sounds"]
-            _listen(scene, q)
+            listen(scene, q)
         elif not FAMILIES[scene.family](scene, q, rng):
             return None
         facts = Question("")
-        _listen(scene, facts)
+        listen(scene, facts)
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "facts": facts.facts | q.facts} | _mmau(scene, level)
         uid = hashlib.blake2b(f"{scene.group}/{q.text}/{q.options}/{scene.family}".encode(), digest_size=8).hexdigest()
         medium = MediaRef("audio", f"world://audio/{level}/{uid}")
@@ -110,12 +114,17 @@ def _sound(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return synth.quantise(wave)
 
 
-def _listen(scene: Scene, q: Question) -> list[int]:
+def listen(scene: Scene, q: Question) -> list[int]:
     """All that can be heard, in order of time."""
     if scene.notes:
         seen = [q.see(str(i + 1), note) for i, note in enumerate(scene.notes)]
         return [*seen, q.see("tempo", "fast" if scene.fast else "slow")]
     return [q.see(str(i + 1), s[0].words if len(s) == 1 else f"{s[0].timbre} and {s[1].timbre}") for i, s in enumerate(scene.slots)]
+
+
+def places(names: list[str], wanted: str) -> str:
+    """The numbers, from 1, at which a name stands in the list."""
+    return " ".join(str(i + 1) for i, name in enumerate(names) if name == wanted)
 
 
 def _names(scene: Scene) -> list[str]:
@@ -125,7 +134,7 @@ def _names(scene: Scene) -> list[str]:
 def _order(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     names, place = _names(scene), int(rng.integers(len(scene.slots)))
     q.text = f"Which sound is the {ORDINALS[place]}?"
-    seen = _listen(scene, q)
+    seen = listen(scene, q)
     q.conclude(ORDINALS[place], names[place], parents=[seen[place]])
     q.answer = [names[place]]
     return True
@@ -138,8 +147,8 @@ def _neighbour(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     word = "after" if after else "before"
     q.template += f"/{word}"
     q.text = f"Which sound comes right {word} the {asked}?"
-    _listen(scene, q)
-    q.conclude(word, right)
+    listen(scene, q)
+    q.conclude(f"{word} {asked}", right)
     others = [t for t in synth.TIMBRES if t not in (asked, right)]
     heard = [t for t in others if t in names][:2]  # what was heard elsewhere makes the best wrong options
     rest = [t for t in rng.permutation(others).tolist() if t not in heard]
@@ -154,8 +163,9 @@ def _count(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     if timbre is None:
         return False
     q.text = f"How often does the {timbre} sound?"
-    _listen(scene, q)
-    q.conclude("count", wanted)
+    listen(scene, q)
+    heard_at = q.conclude(f"where {timbre}", places(names, timbre))
+    q.conclude(f"count {timbre}", wanted, parents=[heard_at])
     wrong = rng.choice([n for n in range(1, 6) if n != wanted], 3, replace=False).tolist()
     q.choose(str(wanted), [str(n) for n in wrong], rng)
     return True
@@ -167,7 +177,7 @@ def _attribute(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     if len(fits) != 1:
         return False
     q.text = f"Which sound is {pitch} and {loudness}?"
-    _listen(scene, q)
+    listen(scene, q)
     q.conclude(f"{pitch} {loudness}", fits[0])
     q.answer = [fits[0]]
     return True
@@ -183,8 +193,9 @@ def _compare(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     right = "same" if first == second else (a.timbre if first else b.timbre)
     q.template += f"/{what}"
     q.text = f"Which is {what}, the {a.timbre} or the {b.timbre}?"
-    _listen(scene, q)
-    q.conclude(what, right)
+    seen = listen(scene, q)
+    both = [q.conclude(e.timbre, e.manner, parents=[seen[k]]) for e, k in ((a, i), (b, j))]
+    q.conclude(what, right, parents=both)
     q.choose(right, [o for o in (a.timbre, b.timbre, "same") if o != right], rng)
     return True
 
@@ -193,8 +204,8 @@ def _overlap(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     pair = next(s for s in scene.slots if len(s) == 2)
     asked, right = (pair[0], pair[1]) if rng.random() < 0.5 else (pair[1], pair[0])
     q.text = f"Which sound plays together with the {asked.timbre}?"
-    _listen(scene, q)
-    q.conclude("together", right.timbre)
+    listen(scene, q)
+    q.conclude(f"together {asked.timbre}", right.timbre)
     q.answer = [right.timbre]
     return True
 
@@ -206,19 +217,19 @@ def _melody(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     if kind == "note":
         place = int(rng.integers(len(pitches)))
         q.text = f"What is the {ORDINALS[place]} note?"
-        seen = _listen(scene, q)
+        seen = listen(scene, q)
         q.conclude(ORDINALS[place], scene.notes[place], parents=[seen[place]])
         q.answer = [scene.notes[place]]
     elif kind == "tempo":
         q.text = "Is the melody fast or slow?"
-        _listen(scene, q)
+        listen(scene, q)
         right = "fast" if scene.fast else "slow"
         q.choose(right, ["slow" if scene.fast else "fast"], rng)
     elif kind == "direction":
         if pitches[0] == pitches[-1]:
             return False
         q.text = "Does the melody end higher or lower than it starts?"
-        _listen(scene, q)
+        listen(scene, q)
         right = "higher" if pitches[-1] > pitches[0] else "lower"
         q.conclude("end", right)
         q.choose(right, ["lower" if right == "higher" else "higher"], rng)
@@ -228,7 +239,7 @@ def _melody(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
         if rng.random() > 1 / (len(ALL_NOTES) - gap) * (2 if gap == 0 else 1):
             return False
         q.text = "How many steps lie between the first and the last note?"
-        _listen(scene, q)
+        listen(scene, q)
         q.conclude("steps", gap)
         q.answer, q.answer_type = [str(gap)], "integer"
     return True

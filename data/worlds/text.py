@@ -2,7 +2,8 @@
 leads to its letter and how a list of facts leads to a conclusion, so that the media worlds need to teach only what can be seen and heard.
 
 A level is a number of things to read: level 1 shows two, each level one more. Families: `letter` (which option says this), `letters` (which options
-say these), `fact` (one of several facts), `highest` (of several facts), `count` (how often a word stands in a list), `sum` (of two numbers).
+say these), `fact` (one of several facts), `highest` (of several facts), `count` (how often a word stands in a list), `sum` (of two numbers); `sounds`
+and `grid`: what follows from notes of a clip or of a grid (`text_notes.py`), at the level of the world that they are taken from.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import hashlib
 import numpy as np
 
 from data.record import LETTERS, Record
+from data.worlds import audio, text_notes, vision
 from data.worlds.audio_synth import NOTES, TIMBRES
 from data.worlds.base import Sample, World
 from data.worlds.question import Question
@@ -30,22 +32,26 @@ WORDS = {
 
 @dataclasses.dataclass
 class Scene:
-    """`words` are different from each other; `numbers` belong to them."""
+    """`words` are different from each other; `numbers` belong to them. `noted`: the scene of another world that notes are taken of."""
 
     family: str
     words: list[str]
     numbers: list[int]
     group: str
+    noted: audio.Scene | vision.Scene | None = None
 
 
 class TextWorld(World):
     name = "text"
     modality = "text"
     levels = (1, 2, 3, 4, 5)
-    all_families = ("letter", "letters", "fact", "highest", "count", "sum")
+    all_families = ("letter", "letters", "fact", "highest", "count", "sum", "sounds", "grid")
 
     def draw(self, level: int, rng: np.random.Generator) -> Scene:
         family = str(rng.choice(self.families))
+        if family in NOTED:
+            noted = NOTED[family].draw(level, rng)
+            return Scene(family, [], [], noted.group, noted)
         kind = "color" if family in ("fact", "highest", "sum") else str(rng.choice(list(WORDS)))
         words = rng.permutation(WORDS[kind])[: level + 1].tolist()
         numbers = rng.integers(1, 10, len(words)).tolist()
@@ -54,7 +60,9 @@ class TextWorld(World):
 
     def build(self, scene: Scene, level: int, rng: np.random.Generator) -> Sample | None:
         q = Question(scene.family)
-        if not FAMILIES[scene.family](scene, q, rng):
+        if scene.noted is not None:
+            text_notes.write(scene.noted, q, rng)
+        elif not FAMILIES[scene.family](scene, q, rng):
             return None
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "facts": q.facts}
         uid = hashlib.blake2b(f"{scene.group}/{q.text}/{q.options}".encode(), digest_size=8).hexdigest()
@@ -125,3 +133,5 @@ def _sum(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
 
 
 FAMILIES = {"letter": _letter, "letters": _letters, "fact": _fact, "highest": _highest, "count": _count, "sum": _sum}
+# Where notes come from; their scenes keep the groups of the worlds they are taken from, so that no split reads what another one hears or sees.
+NOTED = {"sounds": audio.AudioWorld(["order", "order", "order", "count", "overlap", "melody"]), "grid": vision.VisionWorld(["puzzle"])}

@@ -231,7 +231,7 @@ def _exist(view: View, q: Question, rng: np.random.Generator) -> bool:
     q.text = f"Is there a {asked} disc?"
     q.choose("yes" if there else "no", ["no" if there else "yes"], rng)
     see_discs(view.names, view, q)
-    q.conclude("exist", "yes" if there else "no")
+    q.conclude(f"exist {asked}", "yes" if there else "no")
     return True
 
 

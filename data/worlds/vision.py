@@ -96,11 +96,11 @@ def _perceive(scene: Scene, q: Question) -> None:
         q.see("width", width)
         q.see("height", height)
         return
-    for key, value in _named(scene):
+    for key, value in named(scene):
         q.see(key, value)
 
 
-def _named(scene: Scene) -> list[tuple[str, object]]:
+def named(scene: Scene) -> list[tuple[str, object]]:
     """(key, value) of each thing in reading order: a chart's colours with their numbers, a puzzle's cells with their colours."""
     if scene.kind != "puzzle":
         return list(scene.values)
@@ -265,25 +265,40 @@ def _puzzle(level: int, colors: list[str], rng: np.random.Generator) -> list[tup
 
 
 def _ask_puzzle(scene: Scene, q: Question, level: int, rng: np.random.Generator) -> np.ndarray:
-    names, colors = _named(scene), [c for c, _ in scene.values]
+    cells, colors = named(scene), [c for c, _ in scene.values]
     side = round(len(colors) ** 0.5)
-    for key, color in names:
+    for key, color in cells:
         q.see(key, color)
     if scene.values[0][1]:
-        place = colors.index("?")
-        row = colors[place // side * side : place // side * side + side]
-        missing = next(c for c in colors if c != "?" and c not in row)
         q.template, q.text = "puzzle/missing", "Each row has the same colors. Which color is missing?"
-        q.conclude("missing", missing)
-        q.answer, q.answer_type = [missing], "text"
+        lines = missing_color(colors)
+        q.conclude(*lines[0])
+        q.conclude(*lines[1])
+        q.conclude(*lines[2], parents=[len(cells), len(cells) + 1])
+        q.answer, q.answer_type = [lines[2][1]], "text"
     else:
         color = str(rng.choice(list(dict.fromkeys(colors))))
         count, most = colors.count(color), side * side
         q.template, q.text = f"puzzle/count/{most}", f"How many cells are {color}?"
-        q.conclude("count", count)
+        q.conclude(f"where {color}", cells_of(cells, color))
+        q.conclude(f"count {color}", count, parents=[len(cells)])
         wrong = rng.choice([n for n in range(1, most + 1) if n != count], 3, replace=False).tolist()
         q.choose(str(count), [str(n) for n in wrong], rng)
     return render.cells(side, colors)
+
+
+def missing_color(colors: list[str]) -> list[tuple[str, str]]:
+    """(key, value) of what leads from a square's cells to the colour that `?` stands for: the colours of a whole row, those of its own, the rest."""
+    side = round(len(colors) ** 0.5)
+    rows = [colors[i : i + side] for i in range(0, len(colors), side)]
+    broken = next(i for i, row in enumerate(rows) if "?" in row)
+    whole, left = rows[0 if broken else 1], [c for c in rows[broken] if c != "?"]
+    return [("colors", " ".join(whole)), (f"row {'abcd'[broken]}", " ".join(left)), ("missing", next(c for c in whole if c not in left))]
+
+
+def cells_of(cells: list[tuple[str, object]], color: str) -> str:
+    """The names of the cells of a colour, in reading order."""
+    return " ".join(key for key, value in cells if value == color)
 
 
 def _twelfths(count: int, rng: np.random.Generator) -> list[int]:

@@ -1,0 +1,62 @@
+"""Notes of what is heard or seen, in the words of the other worlds, and what follows from them: dense practice in looking things up.
+
+One question a clip teaches one look-up; a small model needs some hundred thousand of them before it can find, in what it has just written down, what
+stands behind a word, before it, or nowhere. So each note is followed by up to `MOST` conclusions, in the very words in which the steps of the media
+worlds draw them, and in random order, so that none can be known from its place.
+"""
+
+import numpy as np
+
+from data.worlds import audio, vision
+from data.worlds.question import Question
+from data.worlds.vision_render import COLORS
+
+MOST = 12
+Line = tuple[str, str]  # key and value of a step
+
+
+def write(scene: audio.Scene | vision.Scene, q: Question, rng: np.random.Generator) -> None:
+    """The notes of a scene as the question, conclusions from them as its steps."""
+    seen = Question("")
+    if isinstance(scene, audio.Scene):
+        audio.listen(scene, seen)
+        lines = _heard(scene)
+    else:
+        for key, value in vision.named(scene):
+            seen.see(key, value)
+        lines = _grid(vision.named(scene), rng)
+    q.text = "Notes: " + ", ".join(step.text for step in seen.steps)
+    for i in rng.permutation(len(lines))[:MOST].tolist():
+        for key, value in lines[i]:
+            q.conclude(key, value, parents=[])
+    q.answer = ["notes"]
+
+
+def _heard(scene: audio.Scene) -> list[list[Line]]:
+    """What follows from a list of notes or events: of events that sound together, which with which; of repeated ones, where and how often; of others,
+    each one's neighbours and manner, and who is alone in a manner."""
+    if scene.notes:
+        return [[(word, note)] for word, note in zip(audio.ORDINALS, scene.notes, strict=False)]
+    slots, events = scene.slots, [slot[0] for slot in scene.slots]
+    if pair := next((slot for slot in slots if len(slot) == 2), None):
+        ordinals = [[(audio.ORDINALS[i], slot[0].timbre)] for i, slot in enumerate(slots) if len(slot) == 1]
+        return [[(f"together {a.timbre}", b.timbre)] for a, b in (pair, pair[::-1])] + ordinals
+    names, manners = [e.timbre for e in events], [e.manner for e in events]
+    if len(set(names)) < len(names):
+        return [[(f"where {name}", audio.places(names, name)), (f"count {name}", str(names.count(name)))] for name in dict.fromkeys(names)]
+    lines = [[(f"after {a}", b)] for a, b in zip(names, names[1:], strict=False)]
+    lines += [[(f"before {b}", a)] for a, b in zip(names, names[1:], strict=False)]
+    lines += [[(name, manner)] for name, manner in zip(names, manners, strict=True)]
+    return lines + [[(manner, name)] for name, manner in zip(names, manners, strict=True) if manners.count(manner) == 1]
+
+
+def _grid(cells: list[tuple[str, object]], rng: np.random.Generator) -> list[list[Line]]:
+    """What follows from a grid of colours: three of its cells; the missing one; or where each colour stands, how often, and which colours do not."""
+    colors = [str(color) for _, color in cells]
+    lines = [[(cells[i][0], colors[i])] for i in rng.permutation(len(cells))[:3].tolist()]
+    if "?" in colors:
+        return [*lines, vision.missing_color(colors)]
+    there = list(dict.fromkeys(colors))
+    absent = rng.permutation([c for c in COLORS if c not in there])[: len(there)].tolist()
+    lines += [[(f"where {c}", vision.cells_of(cells, c)), (f"count {c}", str(colors.count(c)))] for c in there]
+    return lines + [[(f"exist {c}", "yes" if c in there else "no")] for c in [*there, *absent]]
