@@ -5,6 +5,8 @@ stands behind a word, before it, or nowhere. So each note is followed by up to `
 worlds draw them, and in random order, so that none can be known from its place.
 """
 
+import itertools
+
 import numpy as np
 
 from data.worlds import audio, vision
@@ -44,8 +46,8 @@ def _heard(scene: audio.Scene) -> list[list[Line]]:
     names, manners = [e.timbre for e in events], [e.manner for e in events]
     if len(set(names)) < len(names):
         return [[(f"where {name}", audio.places(names, name)), (f"count {name}", str(names.count(name)))] for name in dict.fromkeys(names)]
-    lines = [[(f"after {a}", b)] for a, b in zip(names, names[1:], strict=False)]
-    lines += [[(f"before {b}", a)] for a, b in zip(names, names[1:], strict=False)]
+    lines = [[(f"after {a}", b)] for a, b in itertools.pairwise(names)]
+    lines += [[(f"before {b}", a)] for a, b in itertools.pairwise(names)]
     lines += [[(name, manner)] for name, manner in zip(names, manners, strict=True)]
     return lines + [[(manner, name)] for name, manner in zip(names, manners, strict=True) if manners.count(manner) == 1]
 
