@@ -73,8 +73,13 @@ def completion(record: Record, steps: bool = True, answer_with: str = "letter") 
     """The gold completion, without the end-of-turn token. `steps=False` leaves the thought empty. A choice is answered with its `letter` or with the
     text of its `option` (MMAU and MathVista score that text); where no option is right, with `none`."""
     thought = STEP_DELIMITER.join(one_line(s.text) for s in record.steps or []) if steps else ""
+    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(gold_answer(record, answer_with))}{END_ANSWER}"
+
+
+def gold_answer(record: Record, answer_with: str = "letter") -> str:
+    """What stands between the answer tags of the gold completion."""
     answer = record.answer if answer_with == "letter" else [one_line(text) for text in answer_text(record)]
-    return f"{THINK}{thought}{END_THINK}{ANSWER}{escape(', '.join(answer or [NO_OPTION]))}{END_ANSWER}"
+    return ", ".join(answer or [NO_OPTION])
 
 
 def parse(text: str) -> Parsed:

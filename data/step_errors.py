@@ -13,8 +13,9 @@ from data.worlds.base import judge_step
 TRIES = 20  # of values for a step
 
 
-def corrupt(record: Record, rng: np.random.Generator) -> str | None:
-    """A completion of a world's record whose first wrong step was chosen by `rng`; None where no step can be made wrong (no steps, or no facts)."""
+def corrupt(record: Record, rng: np.random.Generator, answer_with: str = "letter") -> str | None:
+    """A completion of a world's record whose first wrong step was chosen by `rng`; None where no step can be made wrong (no steps, or no facts).
+    Choices are answered as `protocol.completion` answers them."""
     steps, facts = record.steps or [], record.meta.get("facts", {})
     for place in rng.permutation(len(steps)).tolist():
         texts = [protocol.one_line(step.text) for step in steps]
@@ -22,8 +23,8 @@ def corrupt(record: Record, rng: np.random.Generator) -> str | None:
             wrong = _replace(texts[place], record, rng)
             if wrong is not None and judge_step(wrong, facts) == "wrong":
                 texts[place] = wrong
-                answer = _answer(record, wrong) if place == len(steps) - 1 else None
-                said = answer or ", ".join(record.answer or [protocol.NO_OPTION])
+                answer = _answer(record, wrong, answer_with) if place == len(steps) - 1 else None
+                said = answer or protocol.gold_answer(record, answer_with)
                 thought = protocol.STEP_DELIMITER.join(texts)
                 return f"{protocol.THINK}{thought}{protocol.END_THINK}{protocol.ANSWER}{protocol.escape(said)}{protocol.END_ANSWER}"
     return None
@@ -67,12 +68,12 @@ def _word(value: str, record: Record, rng: np.random.Generator) -> str | None:
     return " ".join(words)
 
 
-def _answer(record: Record, step: str) -> str | None:
-    """What the wrong last step would answer: its value, or the letter of the option it names; None where it names none."""
+def _answer(record: Record, step: str, answer_with: str) -> str | None:
+    """What the wrong last step would answer: its value, or the option it names, as its letter or its text; None where it names none."""
     value = (step.rpartition("=")[2] if "=" in step else step.partition(":")[2]).strip()
     if record.answer_type in ("integer", "float"):
         return value
     if record.answer_type == "choice" and record.options:
         letters = [LETTERS[i] for i, option in enumerate(record.options) if option.strip() == value]
-        return letters[0] if letters else None
+        return (letters[0] if answer_with == "letter" else value) if letters else None
     return value if record.answer_type == "text" else None

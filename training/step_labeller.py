@@ -54,7 +54,8 @@ class Labeller:
         measure = functools.partial(
             measure_steps, context.model, context.processor, context.to_device(rollouts.batch), settings=self.labels, seed=seed
         )
-        labelled = label([*drawn, *injected_solutions(rollouts.records, self.inject, seed)], self.labels, measure, self._judge(rows))
+        injected = injected_solutions(rollouts.records, self.inject, seed, context.recipe.protocol.answer_with)
+        labelled = label([*drawn, *injected], self.labels, measure, self._judge(rows))
         metrics = {
             "scored": solved / len(rollouts.texts), "distinct": len(drawn) / max(1, solved), "pass_rate": sum(rates) / len(rates),
             "kept": sum(d.solution.source != "injected" for d in labelled) / max(1, len(drawn)),

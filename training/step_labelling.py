@@ -57,9 +57,9 @@ class LabelSettings(Strict):
         return self
 
 
-def injected_solutions(records: Sequence[Record], count: int, seed: tuple) -> list[Drawn]:
+def injected_solutions(records: Sequence[Record], count: int, seed: tuple, answer_with: str = "letter") -> list[Drawn]:
     """`count` gold solutions of each record with one seeded error each (see `data.step_errors`); records without facts give none."""
-    texts = [(o, corrupt(record, generator(*seed, "inject", o, k))) for o, record in enumerate(records) for k in range(count)]
+    texts = [(o, corrupt(record, generator(*seed, "inject", o, k), answer_with)) for o, record in enumerate(records) for k in range(count)]
     drawn = [Drawn(o, 1, exactly_labelled(records[o], text)) for o, text in texts if text is not None]
     for d in drawn:
         d.solution.source = "injected"

@@ -47,6 +47,15 @@ def test_words_are_exchanged_for_words_of_the_scene():
     facts = {"first": "bell high", "second": "drum low", "count": "2"}
     record = Record("a", "Which first?", ["A"], "choice", options=["bell high", "drum low"], steps=steps, meta={"facts": facts})
     assert corrupt(record, generator(0)) == "<think>first: drum low</think><answer>B</answer>"
+    assert corrupt(record, generator(0), "option") == "<think>first: drum low</think><answer>drum low</answer>"
+
+
+def test_the_answer_behind_an_earlier_error_is_gold_as_the_protocol_writes_it():
+    steps = [Step("first: bell", "perception", "bell"), Step("kind: loud", "reasoning", "loud")]
+    facts = {"first": "bell", "kind": "loud", "second": "drum"}
+    record = Record("a", "Which kind?", ["B"], "choice", options=["soft", "loud"], steps=steps, meta={"facts": facts})
+    said = {protocol.parse(corrupt(record, generator(i), "option")).answer for i in range(20)}
+    assert said == {"loud", "soft"} and protocol.gold_answer(record) == "B"
 
 
 @given(st.integers(0, 10_000))
