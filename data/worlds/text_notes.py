@@ -27,7 +27,7 @@ def write(scene: audio.Scene | vision.Scene, q: Question, rng: np.random.Generat
         for key, value in vision.named(scene):
             seen.see(key, value)
         lines = _grid(vision.named(scene), rng)
-    q.text = "Notes: " + ", ".join(step.text for step in seen.steps)
+    q.text = "\n".join(["Notes:", *(step.text for step in seen.steps)])  # line by line, as a thought has them
     for i in rng.permutation(len(lines))[:MOST].tolist():
         for key, value in lines[i]:
             q.conclude(key, value, parents=[])

@@ -12,7 +12,7 @@ from data.worlds.text_notes import MOST
 def read(family: str, level: int, seed: int) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """(notes by their names, conclusions) of an item."""
     record = TextWorld([family]).sample(level, ("notes", seed)).record
-    notes = dict(note.split(": ") for note in record.question.removeprefix("Notes: ").split(", "))
+    notes = dict(note.split(": ") for note in record.question.removeprefix("Notes:\n").split("\n"))
     return notes, [tuple(step.text.split(": ")) for step in record.steps]
 
 
