@@ -9,6 +9,8 @@ from data.record import Record
 from data.solutions import LabelledSolution
 from data.step_labels import solution_labels, step_kinds
 
+SCORES = "step_scores.jsonl"  # the file of `score_line`s in the folder of a stage
+
 
 @dataclasses.dataclass(slots=True)
 class Drawn:

@@ -8,6 +8,7 @@ from typing import Any
 from data.solutions import Label, LabelledSolution
 from data.step_labels import Estimate, false_minus, first_error
 
+LABEL_REPORT = "label_report.json"  # its name in the folder of a stage
 BINS = 10
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from data import protocol
-from data.drawn_solutions import Drawn, distinct_solutions, pass_rates, score_line
-from data.label_report import label_report
+from data.drawn_solutions import SCORES, Drawn, distinct_solutions, pass_rates, score_line
+from data.label_report import LABEL_REPORT, label_report
 from data.solutions import mark_steps
 from eval.passes import batches
-from eval.prm_report import LABELS, SCORES
 from eval.results import write_atomic
 from eval.run import full_name, load_items, open_benchmark, short_hash
 from reasoning.policy import ModelPolicy, Policy
@@ -41,7 +40,7 @@ def write_fresh(
     if not lines:
         raise ValueError(f"no completion had an answer on {full_name(bench)!r}, so there is nothing to score: look at what the policy says")
     write_atomic(folder / SCORES, "".join(json.dumps(line) + "\n" for line in lines))
-    write_atomic(folder / LABELS, json.dumps(label_report(solutions), indent=1))
+    write_atomic(folder / LABEL_REPORT, json.dumps(label_report(solutions), indent=1))
     return folder
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from data.drawn_solutions import SCORES
+from data.label_report import LABEL_REPORT
 from eval.report_charts import number
 from eval.results import write_atomic
 from eval.step_metrics import step_metrics
 
-SCORES, METRICS, LABELS = "step_scores.jsonl", "prm_metrics.json", "label_report.json"
+METRICS = "prm_metrics.json"
 PARTS = ("steps", "perception", "reasoning", "answers")
 COLUMNS = (("n", "n"), ("share_right", "right"), ("auroc", "AUROC"), ("macro_f1", "macro F1"), ("ece", "ECE"))
 
@@ -138,7 +140,7 @@ def _stage_html(folder: Path) -> Markup:
 
 def _labels_html(folder: Path) -> Markup:
     """One line on where the labels came from and how far they can be trusted."""
-    path = folder / LABELS
+    path = folder / LABEL_REPORT
     if not path.is_file():
         return Markup("")
     found = json.loads(path.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ from eval.controls import parse_control
 from eval.judging import judge_controls, plan_passes, score_rows
 from eval.passes import MediaStore, run_passes
 from eval.provenance import commit, model_fingerprint, prompt_sha256
-from eval.results import check_row
+from eval.results import check_row, search_name
 
 ITEMS = "items"  # folder of a run that holds the records (and rendered media) of its benchmarks
 
@@ -125,7 +125,7 @@ def describe(row: dict[str, Any]) -> str:
     controls = "  ".join(f"{k} {100 * v:.1f}" for k, v in row["controls"].items())
     low, high = row["ci95"]
     level = "" if row["level"] is None else f" L{row['level']}"
-    search = "" if row["strategy"] == "greedy" else f" {row['strategy']}"
+    search = "" if row["strategy"] == "greedy" else f" {search_name(row)}"
     score = f"{100 * row['score']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
     held = row.get("control_details", {}).get("ablation")
     ablated = f"  gain {100 * held['gain']:+.1f}  leakage {100 * held['leakage']:.1f} over {held['against']}" if held else ""

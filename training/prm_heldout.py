@@ -7,15 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.drawn_solutions import score_line
-from data.label_report import label_report
+from data.drawn_solutions import SCORES, score_line
+from data.label_report import LABEL_REPORT, label_report
 from data.stream import Mixture
 from training.prm_batches import score_solutions
 from training.sources import build_source
 from training.stages.context import StageContext, hash_seed
 from training.step_labeller import Labeller, encode_row
 
-SCORES, REPORT = "step_scores.jsonl", "label_report.json"
 SPLIT = "dev"
 
 
@@ -39,7 +38,7 @@ def write_heldout(context: StageContext, config: Any, prm: Any, labeller: Labell
             solutions.append(d.solution)
     with open(stage_dir / SCORES, "w", encoding="utf-8") as out:
         out.writelines(json.dumps(line) + "\n" for line in lines)
-    (stage_dir / REPORT).write_text(json.dumps(label_report(solutions), indent=1))
+    (stage_dir / LABEL_REPORT).write_text(json.dumps(label_report(solutions), indent=1))
     return {"prompts": config.heldout, "solutions": len(lines), "split": SPLIT}
 
 

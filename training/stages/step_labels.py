@@ -14,7 +14,7 @@ from pydantic import Field
 
 from configs.schema import StageConfig
 from data.critiques import critique
-from data.label_report import label_report
+from data.label_report import LABEL_REPORT, label_report
 from data.media import write_media
 from data.record import MediaRef, write_jsonl
 from data.solutions import LabelledSolution, read_solutions, write_solutions
@@ -24,7 +24,7 @@ from training.stages.context import StageContext, hash_seed
 from training.step_labeller import Labeller, encode_row
 from training.step_labelling import LabelSettings
 
-FILE, REPORT, CRITIQUES = "step_labels.jsonl", "label_report.json", "critiques.jsonl"
+FILE, CRITIQUES = "step_labels.jsonl", "critiques.jsonl"
 
 
 class StepLabelsConfig(StageConfig):
@@ -85,7 +85,7 @@ class StepLabelsStage:
             raise ValueError(f"stage {self.config.name!r}: no completion had an answer, so there is nothing to label; look at the policy's samples")
         write_solutions(stage_dir / FILE, solutions)
         report = label_report(solutions)
-        (stage_dir / REPORT).write_text(json.dumps(report, indent=1))
+        (stage_dir / LABEL_REPORT).write_text(json.dumps(report, indent=1))
         if self.config.critiques:
             questions = {record.id: record for record in map(critique, solutions)}
             write_jsonl(stage_dir / CRITIQUES, list(questions.values()))
