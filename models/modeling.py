@@ -355,8 +355,14 @@ class FocalModel(PreTrainedModel, GenerationMixin):
 
     @staticmethod
     def take_rows(cache: DynamicCache, rows: Tensor) -> None:
-        """Keep the given rows [R] of a prefilled cache, in this order: drops finished rows, or repeats a prompt for its samples."""
-        cache.batch_select_indices(rows)
+        """Keep the given rows [R] of a prefilled cache, in this order: drops finished rows, or repeats a prompt for its samples.
+
+        By `index_select`: behind `keys[rows]` the threads of a CPU add the gradients of a repeated row in the order in which they arrive, so that
+        two runs differ in the last bit, and slowly.
+        """
+        for layer in cache.layers:
+            if layer.get_seq_length() > 0:
+                layer.keys, layer.values = layer.keys.index_select(0, rows), layer.values.index_select(0, rows)
         cache.decoding.take(rows)
 
     def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):

@@ -167,7 +167,7 @@ def completion_logps(model: Any, batch: dict[str, Tensor], ids: Tensor, temperat
         behind = torch.cat(parts)[order.argsort()]
     else:
         behind = _behind(model, cache, rows, ids)
-    hidden = torch.cat([last[rows][:, None], behind], 1)
+    hidden = torch.cat([last.index_select(0, rows)[:, None], behind], 1)
     flat = chosen_logps(hidden.flatten(0, 1), model.head, ids.flatten(), temperature)
     logps, entropies, norms = (x.view(ids.shape) for x in flat)
     return logps, entropies, norms, hidden

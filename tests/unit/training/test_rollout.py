@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from data.worlds.vision import VisionWorld
 from models.configuration import FocalConfig
@@ -98,6 +99,25 @@ def test_gradient_checkpointing_gives_the_same_gradients_from_less_memory(fusion
     assert little < much / 3
     with torch.no_grad():
         torch.testing.assert_close(completion_logps(model, batch, ids[:, :1], 1.0, GROUP)[0], plain[:, :1], rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_a_repeated_prompt_do_not_depend_on_which_thread_comes_first():
+    from models.cache import Decoding
+
+    keys = torch.randn(1, 4, 60, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    rows, found, threads = torch.zeros(93, dtype=torch.long), set(), torch.get_num_threads()
+    weight = torch.randn(93, 4, 60, 32, generator=torch.Generator().manual_seed(1))
+    torch.set_num_threads(2)
+    try:
+        for _ in range(40):  # plain indexing gave two hundred different sums in five hundred runs
+            cache = DynamicCache()
+            cache.update(keys, keys.detach(), 0)
+            cache.decoding = Decoding(torch.zeros(1, dtype=torch.long), [None], [0])
+            FocalModel.take_rows(cache, rows)
+            found.add(torch.autograd.grad((cache.layers[0].keys * weight).sum(), keys)[0].numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
 
 
 def test_entropy_and_normalizer_follow_the_temperature():
