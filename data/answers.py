@@ -19,7 +19,7 @@ _FRACTION = re.compile(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
 _LATEX_FRACTION = re.compile(r"([-+]?)\s*(\d*)\s*\\[dt]?frac\s*(?:\{\s*([-+]?[\d.]+)\s*\}|(\d))\s*(?:\{\s*([-+]?[\d.]+)\s*\}|(\d))")
 _SCIENTIFIC = re.compile(r"(.+?)\s*(?:\\times|\\cdot|×|\*)\s*10\s*(?:\^|\*\*)\s*\{?\s*([-+]?\d{1,3})\s*\}?")
 _MATHS = re.compile(r"\\[a-zA-Z]+|\^|√|π|\d\s*[*/+]\s*[\d(\\]|\bsqrt\b|\bpi\b")
-_WRAPPERS = re.compile(r"^(?:\$+|\\\(|\\\[)\s*(.*?)\s*(?:\$+|\\\)|\\\])$", re.DOTALL)
+_WRAPPERS = re.compile(r"^(?:\$+(?!\$)|\$(?=\$+$)|\\\(|\\\[)\s*+(.*?)\s*+(?:\$++|\\\)|\\\])$", re.DOTALL)
 _TEXT_MACRO = re.compile(r"\\(?:text|mathrm|mathbf|textbf|operatorname)\s*\{([^{}]*)\}")
 _CURRENCY = "$€£¥"
 _SUFFIX = re.compile(r"\s*(?:\\?%|\\?°|\^\s*\{?\\circ\}?|\\circ)$")
@@ -124,10 +124,29 @@ def _fraction(sign: str, whole: str | None, over: str, under: str) -> Fraction |
     return -size if sign == "-" else size
 
 
-@functools.lru_cache(maxsize=4096)
+def too_hard(answer: str, record: Record) -> bool:
+    """Whether the value of an answer took the worker more than its time, memory or length, or is a number of more than `MAX_DIGITS` digits. Asked
+    behind `value` or `grade`, it costs no second question."""
+    if len(answer) > MAX_LENGTH or not _MATHS.search(answer):
+        return False
+    if record.answer_type in ("integer", "float"):
+        bare = _bare(answer, record.unit)
+        if _plain_value(bare) is not None or not _MATHS.search(bare):
+            return False
+        found, hard = _asked(bare)
+        return hard or (found is not None and len(found) > MAX_DIGITS and _FRACTION.fullmatch(found) is not None)
+    return record.answer_type == "text" and _asked(unwrap(answer))[1]
+
+
 def _ask_value(text: str) -> str | None:
-    """Remembered, so that an expression costs one question, a time-out too."""
-    return WORKER.value(text)
+    return _asked(text)[0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _asked(text: str) -> tuple[str | None, bool]:
+    """(value, whether it was too hard). Remembered, so that an expression costs one question, a time-out too."""
+    answer = WORKER.ask(value=text)
+    return (None, True) if answer is None else (answer.get("value"), "too_hard" in answer)
 
 
 def _number(text: str, record: Record) -> str | None:

@@ -20,11 +20,12 @@ SECONDS = 3.0  # for one question
 START_SECONDS = 30.0  # for the imports of a new process
 MEMORY = 2 << 30  # bytes of address space, where the system can limit it
 MAX_LENGTH = 300  # characters; longer expressions are not asked
+MAX_BITS = 14_000  # of a number; Python writes none of more than 4,300 digits
 
 
 class MathWorker:
-    """`ask` gives the worker's answer, or None where it ran out of time, died, or the expression is too long. Safe to use from several threads and
-    after a fork (each process starts its own worker)."""
+    """`ask` gives the worker's answer (`too_hard`: beyond its memory or its numbers), or None where it ran out of time, died, or the expression is
+    too long. Safe to use from several threads and after a fork (each process starts its own worker)."""
 
     def __init__(self, seconds: float = SECONDS):
         self.seconds = seconds
@@ -123,7 +124,9 @@ def _main() -> None:
                 answer: dict[str, Any] = {"value": _value(found[0]) if found and not isinstance(found[0], str) else None}
             else:
                 answer = {"equal": bool(verify(read(question["gold"]), read(question["answer"]), timeout_seconds=None))}
-        except (ArithmeticError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, RecursionError, MemoryError):
+        except (MemoryError, OverflowError, RecursionError):
+            answer = {"too_hard": True}
+        except (ArithmeticError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError):
             answer = {"error": True}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -138,6 +141,8 @@ def _value(expression: Any) -> str | None:
     if simple.is_Float:
         simple = sympy.nsimplify(simple, rational=True)
     if simple.is_Rational:
+        if max(int(simple.p).bit_length(), int(simple.q).bit_length()) > MAX_BITS:
+            raise OverflowError
         return f"{simple.p}/{simple.q}"
     if simple.is_number and simple.is_real:
         return str(sympy.N(simple, 15))

@@ -1,12 +1,13 @@
 """When two answers are the same: letters, numbers, lists, words, mathematics; and any text at all."""
 
+import time
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.answers import MAX_LENGTH, canonical, grade, unwrap, value
+from data.answers import MAX_LENGTH, canonical, grade, too_hard, unwrap, value
 from data.record import LETTERS, Record
 
 OPTIONS = ["a bell", "a drum", "None", "b"]
@@ -141,6 +142,35 @@ def test_a_set_of_letters_has_no_order(letters, random):
     random.shuffle(shuffled)
     said = ", ".join(shuffled) or "none"
     assert grade(said, record) == (True, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text, inner",
+    [
+        ("$x$", "x"), ("$$ x $$", "x"), ("\\( x \\)", "x"), ("$\\(x\\)$", "x"), ("$x", "$x"), ("x$", "x$"), ("$$$", ""),
+        ("$", "$"), ("$ $", ""), ("$a$b$", "a$b"),
+    ],
+)  # fmt: skip
+def test_wrappers_come_off(text, inner):
+    assert unwrap(text) == inner
+
+
+@pytest.mark.parametrize("text", ["$" * (MAX_LENGTH - 1) + "a", "$" + " " * (MAX_LENGTH - 2) + "x", "$" * MAX_LENGTH, "$x" * (MAX_LENGTH // 2)])
+def test_unwrapping_is_no_matter_of_seconds(text):
+    start = time.process_time()
+    unwrap(text)
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "text, kind, hard",
+    [
+        ("9^9^9^9", "integer", True), ("9^{99999}", "float", True), ("9^2", "integer", False), ("9", "integer", False), ("\\sqrt{2}", "text", False),
+        ("9^{99999}", "text", True), ("9^9^9^9", "list", False),
+    ],
+)  # fmt: skip
+def test_what_the_worker_cannot_settle_is_known(text, kind, hard):
+    assert too_hard(text, asked(kind, ["9"])) is hard
 
 
 def test_what_is_too_long_is_no_answer():

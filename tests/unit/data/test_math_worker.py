@@ -35,6 +35,10 @@ def test_equality(worker, gold, said, same):
     assert worker.equal(gold, said) is same
 
 
+def test_numbers_that_nobody_can_write_are_too_hard(worker):
+    assert worker.ask(value="9^{99999}") == {"too_hard": True} and worker.value("9^{99999}") is None
+
+
 def test_long_expressions_are_not_asked(worker):
     before = worker._process
     assert worker.value("1+" * MAX_LENGTH) is None and worker._process is before
