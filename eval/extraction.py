@@ -1,9 +1,12 @@
-"""What did somebody else's output answer? Offline rules with reason codes, for predictions made elsewhere and for models that do not keep our tags.
+r"""What did somebody else's output answer? Offline rules with reason codes, for predictions made elsewhere and for models that do not keep our tags.
 
 The output is narrowed to the span that states the answer (answer tag, `####`, last box, last "the answer is …", otherwise all of it), and the span
 is read by the type of the record's answer. A rule that cannot decide abstains: it never guesses, and never picks at random. Codes of an answer that
 was read: `tag`, `marker`, `boxed`, `phrase` (where the span came from) joined to `letter`, `option_text`, `contained`, `number`, `number_word`,
-`list`, `text`; of none: `empty`, `too_long`, `refusal`, `no_answer`, `ambiguous`, `no_such_option`.
+`list`, `text`; of none: `empty`, `too_long`, `too_hard`, `refusal`, `no_answer`, `ambiguous`, `no_such_option`.
+
+Outputs are hostile until read: every rule takes time in proportion to the length of its text. A pattern that begins with a run of something starts
+at the head of the run only (`(?<!\s)`), and a run that what follows cannot continue is never given back (`\s*+`).
 """
 
 import re
@@ -13,18 +16,18 @@ from data import answers
 from data.record import LETTERS, Record
 from eval.benchmarks.base import Extraction
 
-VERSION = "rules/1"  # raise the number whenever a rule changes: it stands in every results file
+VERSION = "rules/2"  # raise the number whenever a rule changes: it stands in every results file
 MAX_LENGTH = 100_000  # characters; a longer output is no answer
 CLOSED = ("tag", "marker", "boxed")  # spans that hold the answer and nothing else
 SHORT = 60  # characters: such a span is read as one mathematical expression up to here
 Prefer = Literal["letter", "text"]
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG, _END_TAG = re.compile(r"<answer>", re.IGNORECASE), re.compile(r"</answer>", re.IGNORECASE)
 _MARKER = re.compile(r"(?:^|\s)#### *([^\n]+)")
-_NEXT_ITEM = re.compile(r"\n\s*(?:Hint: Please|Question:|Choices:)")  # a model that runs on into the next question
+_NEXT_ITEM = re.compile(r"(?<!\s)[^\S\n]*+(\n)\s*+(?:Hint: Please|Question:|Choices:)")  # a model that runs on into the next question
 _PHRASE = re.compile(
-    r"\b(?:answer|(?:correct|right|best) (?:option|choice)|final (?:value|result))(?: letter| option| choice)?\b[*_]{0,2}(?: to [^.:\n]{1,80}?)?"
-    r"(?:\s*(?:(?:is|are|would be|should be|must be)\b|[:=])){1,2}[*_]{0,2}[^\S\n]*",
+    r"\b(?:answer|(?:correct|right|best) (?:option|choice)|final (?:value|result))(?: letter| option| choice)?\b[*_]{0,2}"
+    r"(?: to [^.:\n](?:[^.:\n]{0,78}?[^.:\s])??)?(?:\s*+(?:(?:is|are|would be|should be|must be)\b|[:=])){1,2}[*_]{0,2}[^\S\n]*",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
@@ -37,10 +40,11 @@ _LEADING_LETTER = re.compile(r"[\s\"'`*_]*(?:[(\[]([A-Za-z])[)\]][.:]?|([A-Z])[)
 _BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
 _BARE = re.compile(r"(?<![\w'’(\[{$\\^])([B-HJ-Z])(?![\w'’)\]}^=+*/-])")
 _LISTED = re.compile(r"(?:^|\s)[(\[]([A-Za-z])[)\]]")
-_POWER = re.compile(r"\s*(?:\\times|×|\bx\b|\*)\s*10\s*\^\s*\{?\s*([-−+]?\d{1,3})\s*\}?")
+_POWER = re.compile(r"(?:(?<!\s)\s*+)?(?:\\times|×|\bx\b|\*)\s*+10\s*+\^\s*+(?:\{\s*+)?([-−+]?\d{1,3})\s*+\}?")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_FRACTION = re.compile(r"([-−]?\d+)\s*/\s*(\d+)")
+_FRACTION = re.compile(r"((?:[-−]|(?<!\d))\d++)\s*+/\s*+(\d+)")
+_BRACE = re.compile(r"[{}]")
 _LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -71,28 +75,41 @@ def _read(span: str, record: Record, prefer: Prefer, origin: str) -> Extraction:
         return read_choices(span, record.options or [])
     if kind in ("integer", "float"):
         found = read_number(span, first=bool(origin))
-        whole = answers.value(span, record.unit) if origin in CLOSED and len(span) <= SHORT else None
+        if origin not in CLOSED or len(span) > SHORT:
+            return found
+        whole = answers.value(span, record.unit)
+        if whole is None and answers.too_hard(span, record):
+            return Extraction(None, "too_hard")  # `9^9^9^9`: its first number is not what it says
         return found if whole is None or (found.answer and answers.value(found.answer) == whole) else Extraction(span, "number")
     if kind == "list":
         return read_list(span)
-    return Extraction(span.strip().rstrip(".") or None, "text" if span.strip() else "empty")
+    said = span.strip().rstrip(".")
+    return Extraction(said or None, "text" if said else "empty")
 
 
 def answer_spans(text: str) -> list[tuple[str, str]]:
     """The parts of an output that may state its answer, the likeliest first, and where each came from: `tag` or `marker` (then no other counts),
     `boxed`, `phrase` (the last one first), or nothing for the whole output."""
-    if tags := _TAG.findall(text):
-        inner = last_box(tags[-1])
-        return [((inner if inner is not None else tags[-1]).strip(), "tag")]
+    if (tagged := last_tag(text)) is not None:
+        inner = last_box(tagged)
+        return [((inner if inner is not None else tagged).strip(), "tag")]
     if marks := _MARKER.findall(text):
         return [(marks[-1].strip(), "marker")]
-    head = _NEXT_ITEM.split(text, maxsplit=1)[0]
-    text = head if head.strip() else text
+    if (item := _NEXT_ITEM.search(text)) and (head := text[: item.start(1)]).strip():
+        text = head
     inner = last_box(text)
     spans = [] if inner is None else [(inner, "boxed")]
     ends = [m.end() for m in _PHRASE.finditer(text)][-6:]
     phrases = [span for end in ends if (span := text[end:].split("\n", 1)[0].strip()).strip(" .*_:")]
     return [*spans, *((span, "phrase") for span in phrases[:-4:-1]), *(() if phrases else ((text.strip(), ""),))]
+
+
+def last_tag(text: str) -> str | None:
+    """What stands in the last `<answer>…</answer>`, each tag closed by the first one after it; None without one."""
+    span, at = None, 0
+    while (opened := _TAG.search(text, at)) and (closed := _END_TAG.search(text, opened.end())):
+        span, at = slice(opened.end(), closed.start()), closed.end()
+    return None if span is None else text[span]
 
 
 def last_box(text: str) -> str | None:
@@ -101,13 +118,12 @@ def last_box(text: str) -> str | None:
     if start < 0:
         return None
     depth, begin = 0, start + len("\\boxed{")
-    for i in range(begin, len(text)):
-        if text[i] == "{":
+    for brace in _BRACE.finditer(text, begin):
+        if brace.group() == "{":
             depth += 1
-        elif text[i] == "}":
-            if depth == 0:
-                inner = text[begin:i]
-                return last_box(inner) if "\\boxed{" in inner else inner
+        elif depth == 0:
+            return text[begin : brace.start()]
+        else:
             depth -= 1
     return None
 

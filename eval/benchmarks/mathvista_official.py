@@ -7,11 +7,13 @@ lists are compared as text. Two published policies for integers exist: score fil
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal
 
 Integers = Literal["strict", "truncate"]
 AXES = ("question_type", "answer_type", "language", "source", "category", "task", "context", "grade", "skills")  # in the order of the score files
+QUOTED = 'The answer is "'
 _BRACKETED = re.compile(r"\(([a-zA-Z])\)")
 
 
@@ -46,7 +48,7 @@ def _positions(text: str, chars: set[str]) -> dict[str, int]:
                 where[char] |= 1 << i
         return where
     backwards = text[::-1]
-    return {c: int("".join("1" if x == c else "0" for x in backwards), 2) for c in chars}
+    return {c: int(backwards.translate(defaultdict(lambda: "0", {ord(c): "1"})), 2) for c in chars}
 
 
 def nearest(text: str, choices: Sequence[str]) -> str:
@@ -107,5 +109,8 @@ def read_response(response: Any, question_type: str, answer_type: str, choices: 
 
 def quick_extract(response: str) -> str | None:
     """The published optional shortcut: what stands in quotes in `The answer is "…".`; greedy, so two such phrases on one line give one span."""
-    found = re.search(r'The answer is "(.*)"\.', response)
-    return found.group(1) if found else None
+    for line in response.split("\n"):  # as `The answer is "(.*)"\.` finds it, which takes quadratic time over phrases without an end
+        begin, end = line.find(QUOTED) + len(QUOTED), line.rfind('".')
+        if QUOTED in line and begin <= end:
+            return line[begin:end]
+    return None

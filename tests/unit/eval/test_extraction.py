@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.record import LETTERS, Record
-from eval.extraction import MAX_LENGTH, answer_spans, contained_options, extract, last_box
+from eval.extraction import MAX_LENGTH, SHORT, answer_spans, contained_options, extract, last_box, last_tag
 
 COLOURS = ["red", "dark red", "green", "blue"]
 
@@ -151,7 +151,47 @@ def test_a_stated_integer_is_always_read(value, template):
     assert extract(template.format(value), number()).answer == str(value)
 
 
-@pytest.mark.parametrize("text", ["(" * 90_000, "answer is " * 9_000, "1," * 45_000, "\\boxed{" * 12_000, "[" * 90_000, "a " * 45_000])
+@pytest.mark.parametrize(
+    "text, inner",
+    [
+        ("<answer>1</answer>", "1"), ("<answer>1</answer><ANSWER>2</Answer>", "2"), ("<answer>1<answer>2</answer>", "1<answer>2"),
+        ("<answer>1", None), ("<answer>1</answer><answer>2", "1"), ("</answer><answer></answer>", ""), ("none", None),
+    ],
+)  # fmt: skip
+def test_tags(text, inner):
+    assert last_tag(text) == inner
+
+
+@pytest.mark.parametrize("between", ["to the question", "to  ", "to \t\t", "to " + "x" * 80, "to " + "x" * 60 + " " * 30, "letter to it \n\n "])
+def test_what_is_answered_may_be_named(between):
+    assert answer_spans(f"So the answer {between} is B") == [("B", "phrase")]
+
+
+@pytest.mark.parametrize("between", ["to " + "x" * 81, "to a. b", "to\nit"])
+def test_but_not_at_any_length(between):
+    text = f"So the answer {between} is B"
+    assert answer_spans(text) == [(text, "")]
+
+
+@pytest.mark.parametrize("text", ["B \n \n Question: C", "B\n\n\nHint: Please C", "B\nChoices:\nQuestion:"])
+def test_a_model_that_runs_on_is_cut_off(text):
+    assert answer_spans(text) == [("B", "")]
+
+
+@pytest.mark.parametrize("power, read", [("9^9^9^9", (None, "too_hard")), ("9^2", ("9^2", "boxed:number")), ("9^2 m^2", ("9", "boxed:number"))])
+def test_the_first_digit_of_a_power_is_not_its_value(power, read):
+    found = extract(f"\\boxed{{{power}}}", number())
+    assert (found.answer, found.reason) == read and len(power) < SHORT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 90_000, "answer is " * 9_000, "1," * 45_000, "\\boxed{" * 12_000, "[" * 90_000, "a " * 45_000, "<answer>" * 12_000, "1" * 90_000,
+        "x" + " " * 90_000 + "x", "x" + "\n" * 90_000 + "x", "answer to" + " " * 90_000 + "x", "1\\times 10^" + " " * 90_000 + "x",
+        "answer to " * 9_000,
+    ],
+)  # fmt: skip
 def test_long_adversarial_text_takes_a_moment(text):
     import time
 

@@ -72,6 +72,9 @@ def test_letters_of_solutions(text, letter):
 def test_the_published_video_rule_takes_the_tag_or_everything():
     assert official_letter("<think>A</think><answer> B </answer>") == "B"
     assert official_letter("B") == "B"
+    assert official_letter("<answer> A </answer><answer>B</answer>") == "A"
+    assert official_letter(" <answer>A") == "<answer>A"
+    assert official_letter("<answer>" * 100_000 + " " * 100_000) == "<answer>" * 100_000  # in a moment
 
 
 def test_evaluation_files_of_video_r1_wrap_their_rows(score):

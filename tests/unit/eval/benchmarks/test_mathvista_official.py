@@ -103,8 +103,9 @@ def test_edit_distance_equals_the_textbook_table():
         a = "".join(rng.choices("ab°c", k=rng.randrange(0, 40)))
         b = "".join(rng.choices("ab°d", k=rng.randrange(0, 12)))
         assert edit_distance(a, b) == edit_distance(b, a) == naive_distance(a, b)
-    long = "".join(rng.choices("abc", k=600))  # the other way of finding positions
-    assert edit_distance(long, "abcab") == naive_distance(long, "abcab")
+    for letters, short in (("abc", "abcab"), ("a°c漢", "a漢°ab")):
+        long = "".join(rng.choices(letters, k=600))  # the other way of finding positions
+        assert edit_distance(long, short) == naive_distance(long, short)
 
 
 def test_a_megabyte_is_snapped_in_a_moment():
@@ -120,6 +121,8 @@ def test_what_needs_no_language_model():
 
 
 def test_quick_extraction_needs_quotes_and_a_period():
+    assert quick_extract('The answer is "D.\nThe answer is "E".') == "E" and quick_extract('The answer is "".') == ""
+    assert quick_extract('The answer is "' * 100_000) is None  # in a moment
     assert quick_extract('The answer is "D".') == "D"
     for text in ("The answer is D.", 'the answer is "D".', 'The answer is "D"'):
         assert quick_extract(text) is None
