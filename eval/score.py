@@ -14,10 +14,11 @@ import numpy as np
 
 from data.record import Record
 from eval.benchmarks.base import natural
-from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem, file_sha256, read_json, valid_text
+from eval.benchmarks.offline import JUDGED, Mark, OfflineBenchmark, Prediction, Problem, file_sha256, printable, read_json, valid_text
 from eval.extraction import MAX_LENGTH
 from eval.metrics import interval
 
+NAMED = 20  # how many ids of one kind of problem are spelled out
 BOOTSTRAP_DRAWS = 400  # for measures that are no mean over items
 
 
@@ -58,10 +59,10 @@ def score_files(benchmark: OfflineBenchmark, predictions: Path, gold: Path, prot
     asked = [r for r in records if benchmark.asked(r, protocol)]
     if not asked:
         known = f"{len(records)} items, none of which has a gold answer that {protocol!r} asks for" if records else "no items"
-        raise ValueError(f"{gold}: {known}; nothing can be scored" + _first(problems))
+        raise ValueError(f"{gold}: {known}; nothing can be scored" + _counted(problems))
     found = read_predictions(benchmark, predictions, {r.id for r in records}, problems)
     if not any(r.id in found for r in asked):
-        raise ValueError(f"{predictions}: no prediction for any of the {len(asked)} items of {gold}; nothing can be scored" + _first(problems))
+        raise ValueError(f"{predictions}: no prediction for any of the {len(asked)} items of {gold}; nothing can be scored" + _counted(problems))
     if judge is not None:
         from eval.judge import judged
 
@@ -71,8 +72,23 @@ def score_files(benchmark: OfflineBenchmark, predictions: Path, gold: Path, prot
     return report
 
 
-def _first(problems: Sequence[Problem]) -> str:
-    return "".join(f"\n  {p.kind}: {p.where} {p.detail}".rstrip() for p in problems[:5])
+def _counted(problems: Sequence[Problem]) -> str:
+    return "".join(f"\n  {line}" for line in told(problems))
+
+
+def told(problems: Sequence[Problem]) -> list[str]:
+    """Each kind of problem on a line, with its count and the ids or places it was met at."""
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(f"{problem.where} ({problem.detail})" if problem.detail else problem.where)
+    return [f"{kind}: {len(where)}: {listed(where)}" for kind, where in sorted(kinds.items())]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names that come from files, fit for a terminal: the first `NAMED` different ones, and how many more there are."""
+    counts = Counter(map(printable, names))
+    shown = [name if n == 1 else f"{name} x{n}" for name, n in list(counts.items())[:NAMED]]
+    return ", ".join(shown) + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
 
 
 def read_predictions(benchmark: OfflineBenchmark, path: Path, known: set[str], problems: list[Problem]) -> dict[str, Prediction]:
@@ -82,13 +98,14 @@ def read_predictions(benchmark: OfflineBenchmark, path: Path, known: set[str], p
         raise ValueError(f"{path}: a submission is a list of rows or an object keyed by id, not {type(content).__name__}")
     found: dict[str, Prediction] = {}
     for id, row in benchmark.rows(content):
-        if "#" in row:
-            problems.append(Problem("not_an_object" if "object" in row["#"] else "no_id", path.name, row["#"]))
+        if isinstance(row, str):
+            problems.append(Problem("not_an_object" if "object" in row else "no_id", path.name, row))
         elif id not in known:
             problems.append(Problem("unknown_id", id))
         elif id in found:
             problems.append(Problem("duplicate_id", id))
         else:
+            row.pop(JUDGED, None)  # ours to say
             prediction = as_prediction(benchmark, id, row, problems)
             if prediction is not None:
                 found[id] = prediction

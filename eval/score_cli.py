@@ -2,14 +2,12 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-NAMED = 20  # how many ids of one kind of problem are spelled out
+SHOWN = 100  # values of an axis in a table for people; --json has them all
 
 
 def score_command(
@@ -36,56 +34,57 @@ def score_command(
     bench = kind(variant=variant)
     report = score_files(bench, predictions, gold or bench.gold_path(data_root), protocol, open_judge(judge, judge_model) if judge else None)
     if out is not None:
-        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rows), encoding="utf-8")
+        out.write_text("".join(_json(row) + "\n" for row in report.rows), encoding="utf-8")
     for line in notes(report):
         print(line, file=sys.stderr)
     if as_json:
-        print(json.dumps(report.summary(), ensure_ascii=False))
+        print(_json(report.summary()))
     else:
         show(report)
 
 
 def notes(report: Any) -> list[str]:
     """What was used, what is missing and what is wrong with the inputs, with the ids."""
+    from eval.score import listed, told
+
     lines = [f"scored: {', '.join(f'{field} of {n} rows' for field, n in sorted(report.used.items()))}"] if report.used else []
     lines.append("reasons: " + ", ".join(f"{reason} {n}" for reason, n in report.reasons.items()))
     if report.missing:
         absent = [row["id"] for row in report.rows if row["reason"] == "missing"]
         whole = len(report.rows)
-        lines.append(f"missing: {report.missing} of {whole} items have no usable prediction: {_listed(absent)}")
+        lines.append(f"missing: {report.missing} of {whole} items have no usable prediction: {listed(absent)}")
         if report.n < whole:
             over = f"over all {whole} items the score is {report.correct / whole:.4f}"
             lines.append(f"missing: left out of n = {report.n} by {report.protocol!r}; {over}")
-    kinds: dict[str, list[str]] = {}
-    for problem in report.problems:
-        kinds.setdefault(problem.kind, []).append(f"{problem.where} ({problem.detail})" if problem.detail else problem.where)
-    lines += [f"{kind}: {len(where)}: {_listed(where)}" for kind, where in sorted(kinds.items())]
-    return lines + [f"note: {remark}" for remark in report.remarks]
+    return lines + told(report.problems) + [f"note: {remark}" for remark in report.remarks]
 
 
-def _listed(names: Sequence[str]) -> str:
-    counts = Counter(_printable(name) for name in names)
-    shown = [name if n == 1 else f"{name} x{n}" for name, n in list(counts.items())[:NAMED]]
-    return ", ".join(shown) + (f" and {len(counts) - NAMED} more" if len(counts) > NAMED else "")
-
-
-def _printable(text: str) -> str:
-    """Ids come from files: no control characters, no lone surrogates, no endless lines."""
-    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return safe if len(safe) <= 120 else safe[:117] + "…"
+def _json(value: Any) -> str:
+    """One line of JSON, its letters as they are. Bytes that were no UTF-8 have none: a value that holds some is written in ASCII."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return line
 
 
 def show(report: Any) -> None:
     """Tables for people."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from eval.benchmarks.offline import printable
 
     console = Console()
     low, high = report.ci95
     console.print(f"{report.benchmark} under '{report.protocol}': {report.score:.2%} [{low:.2%}, {high:.2%}], {report.correct} of {report.n} right")
     for axis, cells in report.breakdown.items():
         table = Table("value", "n", "correct", "score", title=axis, title_justify="left")
-        for value, cell in cells.items():
-            table.add_row(value, str(cell["n"]), str(cell["correct"]), f"{cell['score']:.2%}")
+        for value, cell in list(cells.items())[:SHOWN]:
+            table.add_row(Text(printable(value)), str(cell["n"]), str(cell["correct"]), f"{cell['score']:.2%}")
+        if len(cells) > SHOWN:
+            table.add_row(f"and {len(cells) - SHOWN} more")
         console.print(table)
     console.print(f"gold sha256 {report.gold_sha256}", soft_wrap=True)

@@ -19,6 +19,7 @@ import abc
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -147,7 +148,7 @@ def _share(hits: list[bool]) -> dict[str, Any]:
 
 def natural(text: str) -> tuple[int, float, str]:
     """Sort key: numbers by size, before words."""
-    return (0, float(text), "") if text.lstrip("-").isdigit() else (1, 0.0, text)
+    return (0, float(text), "") if re.fullmatch(r"-?\d+", text) else (1, 0.0, text)
 
 
 def gold_sha256(records: Sequence[Record]) -> str:

@@ -74,19 +74,19 @@ class Clevrer(OfflineBenchmark):
         letters = [LETTERS[i] for i, c in enumerate(choices) if c["answer"] == "correct"]
         return Record(id, question["question"], letters, "choices", options=[c["choice"] for c in choices], **fields).validate()
 
-    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any] | str]]:
         if not (isinstance(content, list) and content and isinstance(content[0], dict) and "questions" in content[0]):
             yield from super().rows(content)
             return
         for place, scene in enumerate(content):
             if not isinstance(scene, dict) or not isinstance(scene.get("questions"), list):
-                yield "", {"#": f"row {place + 1} is no scene with questions"}
+                yield "", f"row {place + 1} is no scene with questions"
                 continue
             for question in scene["questions"]:
                 if isinstance(question, dict):
                     yield f"{scene.get('scene_index')}-{question.get('question_id')}", _flat(question)
                 else:
-                    yield "", {"#": f"scene {scene.get('scene_index')}: a question is {type(question).__name__}, not an object"}
+                    yield "", f"scene {scene.get('scene_index')}: a question is {type(question).__name__}, not an object"
 
     def mark(self, record: Record, prediction: Prediction, protocol_name: str) -> Mark:
         if record.answer_type != "choices":
@@ -107,7 +107,7 @@ class Clevrer(OfflineBenchmark):
         """(letters judged right or None, the same as an answer string, why there are none, field used)."""
         ids, judged = record.meta["choice_ids"], prediction.row.get("choices")
         if isinstance(judged, list):
-            marks = {c.get("choice_id"): c.get("answer") for c in judged if isinstance(c, dict)}
+            marks = {c["choice_id"]: c.get("answer") for c in judged if isinstance(c, dict) and isinstance(c.get("choice_id"), (int, str))}
             if any(marks.get(i) not in ("correct", "wrong") for i in ids):
                 return None, None, "no_answer", "choices"
             letters = {LETTERS[k] for k, i in enumerate(ids) if marks[i] == "correct"}

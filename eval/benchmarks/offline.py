@@ -28,6 +28,7 @@ class Problem:
     detail: str = ""
 
 
+MAX_DEPTH = 64  # levels of lists and objects in a file; no layout has ten
 JUDGED = "#judged"  # in a prediction's row: its answer was read by a judge model
 
 
@@ -103,8 +104,8 @@ class OfflineBenchmark(Benchmark):
         """One gold row as a record, None to leave it out."""
         raise NotImplementedError
 
-    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(id, row) of a parsed submission: a list of rows, or an object keyed by id."""
+    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any] | str]]:
+        """(id, row) of a parsed submission: a list of rows, or an object keyed by id. In the place of a row that is none: what is wrong with it."""
         if is_row(content, (*self.id_keys, "id")):
             content = [content]
         if isinstance(content, dict):
@@ -113,10 +114,11 @@ class OfflineBenchmark(Benchmark):
             return
         for place, row in enumerate(content):
             if not isinstance(row, dict):
-                yield "", {"#": f"row {place + 1} is {type(row).__name__}, not an object"}
+                yield "", f"row {place + 1} is {type(row).__name__}, not an object"
                 continue
             key = next((row[k] for k in (*self.id_keys, "id") if row.get(k) is not None), "")
-            yield str(key), row if key != "" else {"#": f"row {place + 1} has no id"}
+            usable = isinstance(key, (str, int, float)) and key != ""
+            yield str(key), row if usable else f"row {place + 1} has {'no id' if key == '' else f'a {type(key).__name__} for its id'}"
 
     def mark(self, record: Record, prediction: Prediction, protocol_name: str) -> Mark:
         """The strict rule: what the row answers, read by `eval.extraction`, compared by `data.answers`."""
@@ -126,12 +128,19 @@ class OfflineBenchmark(Benchmark):
         """Abstains where the output is undecided; options with the same text are the same answer."""
         text, used = text_of(prediction)
         read = extraction.extract(text, record, self.prefer)
+        late = answers.WORKER.timeouts
         correct, credit = answers.grade(read.answer, record)
         if record.answer_type == "choice" and read.answer:  # a letter, even where an option's text is another letter
             texts = [extraction.plain(option) for option in record.options or []]
             correct = texts[LETTERS.index(read.answer)] == texts[LETTERS.index(record.answer[0])]
             credit = float(correct)
-        return Mark(correct, read.answer, read.answer, "ok" if correct else read.reason if read.answer is None else "wrong", credit, used=used)
+        reason = "ok" if correct else read.reason if read.answer is None else "wrong"
+        if reason == "wrong" and read.answer:
+            if len(read.answer) > answers.MAX_LENGTH:
+                reason = "too_long"
+            elif answers.WORKER.timeouts > late or answers.too_hard(read.answer, record):
+                reason = "too_hard"
+        return Mark(correct, read.answer, read.answer, reason, credit, used=used)
 
     def load(self, wanted: Wanted) -> list[Record]:
         """The items of `self.path` whose answers are known, in an order settled by the seed. Media that lie outside the folder or are absent are one
@@ -258,7 +267,8 @@ def read_rows(path: Path, problems: list[Problem]) -> Iterable[tuple[str, dict[s
 
 def read_json(path: Path, problems: list[Problem]) -> Any:
     """A JSON document or, where the text is not one, its JSON lines; bad lines are problems. Invalid UTF-8 survives as lone surrogates, which whoever
-    reads a row finds there (`valid_text`). Repeated keys of an object are problems, the first value stands."""
+    reads a row finds there (`valid_text`). Repeated keys of an object are problems, the first value stands. A whole number of more than
+    `answers.MAX_DIGITS` digits comes as its text, since Python refuses to read it; what is nested deeper than `MAX_DEPTH` is refused."""
     text = path.read_bytes().decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
 
     def first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -270,22 +280,40 @@ def read_json(path: Path, problems: list[Problem]) -> Any:
                 found[key] = value
         return found
 
-    decoder = json.JSONDecoder(object_pairs_hook=first_wins)
+    decoder = json.JSONDecoder(object_pairs_hook=first_wins, parse_int=lambda digits: int(digits) if len(digits) <= answers.MAX_DIGITS else digits)
+
+    def decode(text: str) -> Any:
+        found = decoder.decode(text)
+        if deeper_than(found, MAX_DEPTH):
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        return found
+
     noted = len(problems)
     try:
-        return decoder.decode(text)
+        return decode(text)
     except (ValueError, RecursionError) as error:
         del problems[noted:]
         whole = str(error)
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         try:
-            rows += [decoder.decode(line.strip())] if line.strip() else []
+            rows += [decode(line.strip())] if line.strip() else []
         except (ValueError, RecursionError) as error:
             problems.append(Problem("broken_line", f"line {number}", str(error)))
     if not rows:
         raise ValueError(f"{path}: neither JSON nor JSON lines: {whole}")
     return rows
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in one another to more than `levels` levels; takes no stack."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [v for v in layer if isinstance(v, (dict, list))]
+        if not layer:
+            return False
+        layer = [inner for v in layer for inner in (v.values() if isinstance(v, dict) else v)]
+    return True
 
 
 def is_row(content: Any, keys: Sequence[str]) -> bool:
@@ -296,6 +324,12 @@ def is_row(content: Any, keys: Sequence[str]) -> bool:
 def valid_text(text: str) -> bool:
     """Whether text was valid UTF-8 (see `read_json`)."""
     return not any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else True
+
+
+def printable(text: str) -> str:
+    """What a file says, fit for a terminal: no control characters, no lone surrogates, no endless lines."""
+    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:121])
+    return safe if len(text) <= 120 else safe[:117] + "…"
 
 
 def file_sha256(path: Path) -> str:

@@ -53,7 +53,7 @@ class PuzzleVQA(OfflineBenchmark):
         meta = {"type": stem.rsplit("_", 1)[0]}
         return choice_record(stem, row["question"], row["options"], str(row["answer"]), problems, media, source="puzzlevqa", group=stem, meta=meta)
 
-    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, content: Any) -> Iterator[tuple[str, dict[str, Any] | str]]:
         """The published outputs are gold rows with `output`: there the image names the puzzle."""
         named = content if isinstance(content, dict) else [
             {"id": Path(str(r["image"])).stem, **r} if isinstance(r, dict) and "image" in r else r for r in content
