@@ -223,14 +223,13 @@ def test_nobody_claims_a_judge_but_us(capsys, tmp_path):
     assert "scored: extraction of 1 rows" in err
 
 
-@pytest.mark.parametrize("power", ["9^9^9^9", "9^{9^{9^{9}}}", "9^{99999}"])
-def test_mathematics_without_end_is_no_answer_and_says_why(capsys, tmp_path, monkeypatch, power):
+def test_mathematics_without_end_is_no_answer_and_says_why(capsys, tmp_path, monkeypatch):
     """It begins with the right digit, and is not to be read as it."""
     monkeypatch.setattr(answers.WORKER, "seconds", 2.0)
-    gold = {"question": "q", "answer": "#### 9"}
-    rows = [{"id": "gold-0", "response": f"So \\boxed{{{power}}}"}, {"id": "gold-1", "response": "\\boxed{\\sqrt{81}}"}]
-    code, out, err = score(capsys, tmp_path, [gold, gold], rows, "--json", "--protocol", "strict", name="gsm8k")
-    assert code == 0 and json.loads(out)["correct"] <= 1 and "too_hard" in err
+    powers = ["9^9^9^9", "9^{99999}", "9^{9^{9^{9}}}"]
+    rows = [{"id": f"gold-{i}", "response": f"So \\boxed{{{power}}}"} for i, power in enumerate(powers)]
+    code, out, err = score(capsys, tmp_path, [{"question": "q", "answer": "#### 9"}] * 3, rows, "--json", "--protocol", "strict", name="gsm8k")
+    assert code == 0 and json.loads(out)["correct"] == 0 and "reasons: too_hard 3\n" in err
 
 
 @pytest.mark.parametrize("depth, deep", [(1, False), (MAX_DEPTH, False), (MAX_DEPTH + 1, True), (5_000, True)])
