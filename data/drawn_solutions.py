@@ -9,6 +9,7 @@ from data.record import Record
 from data.solutions import LabelledSolution
 from data.step_labels import solution_labels, step_kinds
 
+GIVEN = ("injected", "gold")  # sources of solutions that no policy said
 SCORES = "step_scores.jsonl"  # the file of `score_line`s in the folder of a stage
 
 
@@ -48,7 +49,7 @@ def pass_rates(drawn: Sequence[Drawn], prompts: int, size: int) -> list[float]:
     """Share of right answers among the `size` completions that were drawn from each prompt: one without an answer is a wrong one here."""
     right = [0.0] * prompts
     for d in drawn:
-        if d.solution.source != "injected":
+        if d.solution.source not in GIVEN:
             right[d.owner] += d.count * float(d.solution.labels[-1] or 0)
     return [count / size for count in right]
 

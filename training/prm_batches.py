@@ -21,7 +21,7 @@ from data.step_labels import supervised
 class Part:
     """What one forward pass holds. batch: left-padded prompts with their media; ids [N, R] right-padded; owners [N]: the prompt of each; targets [P]
     (NaN: no label) with their counts and weights [P]; last [N]: which placeholder is the answer's (the last step's, where a stored solution has
-    none); right [N]: is it right; pass_rates [B] of the prompts, where they are known."""
+    none); right [N]: is it right; sound [N]: is it right throughout; pass_rates [B] of the prompts, where they are known."""
 
     batch: dict[str, Tensor]
     ids: Tensor
@@ -30,6 +30,7 @@ class Part:
     counts: Tensor
     last: Tensor
     right: Tensor
+    sound: Tensor
     pass_rates: Tensor
     weights: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0))
 
@@ -42,15 +43,20 @@ def label_token_ids(tokenizer: Any) -> list[int]:
     return [piece[0] for piece in pieces]
 
 
-def build_prm(policy: Any, tokenizer: Any, form: str = "placeholder", lora: LoraSettings | None = None, layers: int | None = None) -> Any:
+def build_prm(
+    policy: Any, tokenizer: Any, form: str = "placeholder", lora: LoraSettings | None = None, layers: int | None = None, likelihood: bool = False
+) -> Any:
     """A PRM that starts from the policy. A tokenizer without the protocol's placeholder is a `ValueError`."""
     from models.prm import FocalPRM
 
     step = tokenizer.convert_tokens_to_ids(protocol.STEP)
     if step is None or step == tokenizer.unk_token_id:
         raise ValueError(f"the tokenizer has no {protocol.STEP}: the policy was not made with this protocol")
+    start = tokenizer.convert_tokens_to_ids(protocol.THINK) if likelihood else None
+    if likelihood and (start is None or start == tokenizer.unk_token_id):
+        raise ValueError(f"likelihood needs a tokenizer that has {protocol.THINK} as one token")
     labels = label_token_ids(tokenizer) if form == "teacher_forced" else None
-    return FocalPRM.from_policy(policy, step, form, labels, None if lora is None else lora.model_dump(), layers)
+    return FocalPRM.from_policy(policy, step, form, labels, None if lora is None else lora.model_dump(), layers, start)
 
 
 def cut_parts(batch: dict[str, Tensor], drawn: Sequence[Drawn], micro_tokens: int) -> list[list[Drawn]]:
@@ -103,7 +109,9 @@ def encode_part(
     return Part(
         trim_left(take_prompts(batch, prompts)), pad_ids(rows, tokenizer.pad_token_id, "right")["input_ids"],
         torch.tensor([place[d.owner] for d in drawn]), torch.tensor(targets), torch.tensor(counts), torch.tensor(last),
-        torch.tensor([(d.solution.labels[-1] or 0) >= 0.5 for d in drawn]), torch.tensor([rates[p] for p in prompts] if rates else []),
+        torch.tensor([(d.solution.labels[-1] or 0) >= 0.5 for d in drawn]),
+        torch.tensor([d.solution.source == "gold" or all(label == 1 for label in d.solution.labels) for d in drawn]),
+        torch.tensor([rates[p] for p in prompts] if rates else []),
     )  # fmt: skip
 
 
@@ -155,10 +163,10 @@ def score_solutions(
     for members in cut_parts(batch, drawn, micro_tokens):
         shown = [dataclasses.replace(d, solution=dataclasses.replace(d.solution, labels=[1] * len(d.solution.labels))) for d in members]
         part = encode_part(batch, processor, shown, form=form)
-        ids = part.ids.to(device)
+        ids, owners = part.ids.to(device), part.owners.to(device)
         with torch.no_grad():
-            _, hidden = prm.hidden_behind({k: v.to(device) for k, v in part.batch.items()}, ids, part.owners.to(device))
-            logits = prm.judge_logits(hidden[ids == prm.config.step_token_id])
+            ends, hidden = prm.hidden_behind({k: v.to(device) for k, v in part.batch.items()}, ids, owners)
+            logits, _ = prm.judge_marks(ids, hidden, ends.index_select(0, owners))
         for d, row in zip(members, prm.split_scores(logits, ids), strict=True):
             scores[id(d)] = row
     return [scores[id(d)] for d in drawn]

@@ -26,7 +26,7 @@ def write_heldout(context: StageContext, config: Any, prm: Any, labeller: Labell
     """
     mixture = _heldout_mixture(context, config)
     seed, lines, solutions = hash_seed(context.recipe.seed, config.name, "heldout"), [], []
-    labeller = Labeller(context, labeller.how, labeller.labels) if labeller.inject else labeller
+    labeller = Labeller(context, labeller.how, labeller.labels) if labeller.inject or labeller.gold else labeller
     for start in range(0, config.heldout, config.batch_size):
         numbers = range(start, min(start + config.batch_size, config.heldout))
         rows = [encode_row(context, config.max_tokens, config.labels.judged, mixture.item(i)) for i in numbers]

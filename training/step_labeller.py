@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from data.drawn_solutions import Drawn, distinct_solutions, pass_rates
+from data.drawn_solutions import GIVEN, Drawn, distinct_solutions, pass_rates
 from data.solutions import LabelledSolution, read_solutions
 from training.rewards.algebra import Ledger
 from training.rollout import Sampling, roll_out
 from training.stages.context import StageContext
 from training.stages.tw_grpo import encode_prompt
 from training.step_judges import load_judge
-from training.step_labelling import LabelSettings, injected_solutions, label, measure_steps
+from training.step_labelling import LabelSettings, gold_solutions, injected_solutions, label, measure_steps
 
 
 class Solutions(NamedTuple):
@@ -34,10 +34,11 @@ def encode_row(context: StageContext, max_tokens: int, with_media: bool, sample:
 
 
 class Labeller:
-    """Draws `num_generations` solutions for each prompt from the run's policy, adds `inject` gold ones with an error, and labels them all."""
+    """Draws `num_generations` solutions for each prompt from the run's policy, adds `inject` gold ones with an error and, with `gold`, the gold one,
+    and labels them all."""
 
-    def __init__(self, context: StageContext, how: Sampling, labels: LabelSettings, inject: int = 0):
-        self.context, self.how, self.labels, self.inject = context, how, labels, inject
+    def __init__(self, context: StageContext, how: Sampling, labels: LabelSettings, inject: int = 0, gold: bool = False):
+        self.context, self.how, self.labels, self.inject, self.gold = context, how, labels, inject, gold
         self.judge = load_judge(labels.judge, labels.judge_threshold, context.recipe.protocol.instruction) if labels.judged and labels.judge else None
 
     @property
@@ -54,11 +55,13 @@ class Labeller:
         measure = functools.partial(
             measure_steps, context.model, context.processor, context.to_device(rollouts.batch), settings=self.labels, seed=seed
         )
-        injected = injected_solutions(rollouts.records, self.inject, seed, context.recipe.protocol.answer_with)
-        labelled = label([*drawn, *injected], self.labels, measure, self._judge(rows))
+        answer_with = context.recipe.protocol.answer_with
+        given = injected_solutions(rollouts.records, self.inject, seed, answer_with)
+        given += gold_solutions(rollouts.records, answer_with) if self.gold else []
+        labelled = label([*drawn, *given], self.labels, measure, self._judge(rows))
         metrics = {
             "scored": solved / len(rollouts.texts), "distinct": len(drawn) / max(1, solved), "pass_rate": sum(rates) / len(rates),
-            "kept": sum(d.solution.source != "injected" for d in labelled) / max(1, len(drawn)),
+            "kept": sum(d.solution.source not in GIVEN for d in labelled) / max(1, len(drawn)),
             "generate_s": rollouts.seconds["generate"], "label_s": time.perf_counter() - start,
         }  # fmt: skip
         return Solutions(rollouts.batch, labelled, rates, metrics)
@@ -87,6 +90,6 @@ class StoredSolutions:
         """As `Labeller`, without drawing anything."""
         batch = dict(self.context.processor.collate([row[1] for row in rows], "left"))
         drawn = [Drawn(owner, int(s.meta.get("count", 1)), s) for owner, row in enumerate(rows) for s in self.by_record[row[0].id]]
-        sizes = [max(1, sum(d.count for d in drawn if d.owner == owner and d.solution.source != "injected")) for owner in range(len(rows))]
+        sizes = [max(1, sum(d.count for d in drawn if d.owner == owner and d.solution.source not in GIVEN)) for owner in range(len(rows))]
         rates = [rate / size for rate, size in zip(pass_rates(drawn, len(rows), 1), sizes, strict=True)]
         return Solutions(batch, drawn, rates, {"pass_rate": sum(rates) / len(rates)})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from configs.schema import Strict
 from data import protocol
-from data.drawn_solutions import Drawn, exactly_labelled
+from data.drawn_solutions import GIVEN, Drawn, exactly_labelled
 from data.record import Record
 from data.solutions import Label
 from data.step_errors import corrupt
@@ -66,18 +66,26 @@ def injected_solutions(records: Sequence[Record], count: int, seed: tuple, answe
     return drawn
 
 
+def gold_solutions(records: Sequence[Record], answer_with: str = "letter") -> list[Drawn]:
+    """The gold solution of each record; records without steps give none."""
+    drawn = [Drawn(o, 1, exactly_labelled(r, protocol.completion(r, answer_with=answer_with))) for o, r in enumerate(records) if r.steps]
+    for d in drawn:
+        d.solution.source = "gold"
+    return drawn
+
+
 Judge = Callable[[Sequence[Drawn]], list[int | None]]  # the first wrong step of each solution, None where it finds none
 
 
 def label(drawn: list[Drawn], settings: LabelSettings, measure: Callable[[Sequence[Drawn]], list[list[Estimate]]], judge: Judge) -> list[Drawn]:
     """The solutions whose labels the settings' source gives; a consensus drops those on which its sources do not agree. The answer's label is always
-    whether it is right, and injected errors keep their exact labels."""
+    whether it is right, and gold solutions and injected errors keep their exact labels."""
     if settings.source == "verifier":
         return drawn
-    todo = [d for d in drawn if d.solution.source != "injected"]
+    todo = [d for d in drawn if d.solution.source not in GIVEN]
     estimates = measure(todo) if settings.sampled else [[] for _ in todo]
     errors = judge(todo) if settings.judged else [None for _ in todo]
-    kept = [d for d in drawn if d.solution.source == "injected"]
+    kept = [d for d in drawn if d.solution.source in GIVEN]
     for d, counts, error in zip(todo, estimates, errors, strict=True):
         labels = combined(counts, error, len(d.solution.steps), settings)
         if labels is None:

@@ -158,11 +158,6 @@ def chunks(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
-def right_probability(model: Any, hidden: Any) -> list[float]:
-    """Of hidden states [P, d] at placeholders: the probability that the solution is right up to there."""
-    return model.judge_logits(hidden).float().softmax(-1)[:, 1].tolist()
-
-
 def find_prm(path: str | Path | None) -> Path:
     """The folder of a process reward model's weights: the path itself, its `checkpoint/` or `release/`, or the last such stage of a run."""
     if path is None:

@@ -18,6 +18,7 @@ class PRMGuide:
         self.parts: list[tuple[str, ...]] = [()] * len(asked)
         self.scores: list[list[float]] = [[] for _ in asked]
         self.lengths = list(self.prompt_tokens)
+        self.evidence: Any = None  # of the rows, once something was read
 
     @property
     def tokens_read(self) -> int:
@@ -55,6 +56,8 @@ class PRMGuide:
 
     def _move(self, rows: list[int], parts: list[tuple[str, ...]]) -> None:
         self.session = self.session.fork(rows)
+        if self.evidence is not None:
+            self.evidence = type(self.evidence)(*(values[rows] for values in self.evidence))
         self.names = [self.names[r] for r in rows]
         self.parts = [(*self.parts[r], *new) for r, new in zip(rows, parts, strict=True)]
         self.scores, self.lengths = [list(self.scores[r]) for r in rows], [self.lengths[r] for r in rows]
@@ -62,15 +65,15 @@ class PRMGuide:
     def _extend(self, parts: Sequence[Sequence[str]]) -> None:
         import torch
 
-        from reasoning.scorers.prm import right_probability
-
-        model = self.scorer.loaded[0]
-        ids = [[t for part in new for t in self.scorer.ids(part)] for new in parts]
-        hidden = self.session.extend(ids)
-        marks = [torch.tensor(row, dtype=torch.long) == model.config.step_token_id for row in ids]
-        states = torch.cat([h[mark.to(h.device)] for h, mark in zip(hidden, marks, strict=True)])
+        model, before = self.scorer.loaded[0], self.session.hidden
+        lines = [[t for part in new for t in self.scorer.ids(part)] for new in parts]
+        hidden = torch.nn.utils.rnn.pad_sequence(self.session.extend(lines), batch_first=True)
+        pad = next(t for t in (0, 1) if t != model.config.step_token_id)
+        ids = torch.full(hidden.shape[:2], pad, device=hidden.device)
+        for row, line in enumerate(lines):
+            ids[row, : len(line)] = torch.tensor(line, dtype=torch.long)
         with torch.no_grad():
-            scores = iter(right_probability(model, states) if len(states) else [])
-        for row, (line, mark) in enumerate(zip(ids, marks, strict=True)):
-            self.scores[row] += [next(scores) for _ in range(int(mark.sum()))]
+            logits, self.evidence = model.judge_marks(ids, hidden, before, self.evidence)
+        for row, (line, new) in enumerate(zip(lines, model.split_scores(logits, ids), strict=True)):
+            self.scores[row] += new
             self.lengths[row] += len(line)

@@ -32,11 +32,13 @@ from training.step_labelling import LabelSettings
 
 class PRMConfig(TrainSettings):
     """Solutions: `num_generations` of each prompt of the `mixture`, or those of the file `solutions`; `labels`: where their labels come from;
-    `inject`: gold solutions with a seeded error, per prompt. `supervise`: which steps have a label (`all`, those of `perception`, those of
-    `reasoning`, none: `outcome`); the answer always has one. `balance` weighs wrong steps, or is `equal`. `passes` over a step's solutions, each cut
-    by prompts into `minibatches`: so many updates a step. `rank_weight`: of a loss on pairs of a right and a wrong solution of one prompt.
-    `value_weight`: of the scalar head. `mixed_only` leaves out prompts whose answers are all right or all wrong. `form`, `lora`, `layers`: see
-    `models.prm`. `heldout`: prompts of the split `dev` on which the finished model is judged."""
+    `inject`: gold solutions with a seeded error, per prompt; `gold`: the gold one too. `supervise`: which steps have a label (`all`, those of
+    `perception`, those of `reasoning`, none: `outcome`); the answer always has one. `balance` weighs wrong steps, or is `equal`. `passes` over a
+    step's solutions, each cut by prompts into `minibatches`: so many updates a step. `rank_weight`: of a loss on pairs of a right and a wrong one
+    of one prompt. `value_weight`: of the scalar head. `likelihood`: the judge also reads how likely the model itself finds the solution; `lm_weight`:
+    of a next-token loss on solutions that are right throughout, which teaches it what is likely (GRM, arXiv 2406.10216, regularises likewise).
+    `mixed_only` leaves out prompts whose answers are all right or all wrong. `form`, `lora`, `layers`: see `models.prm`. `heldout`: prompts of the
+    split `dev` on which the finished model is judged."""
 
     kind: str = "prm"
     mixture: dict[str, float] = {}
@@ -47,6 +49,9 @@ class PRMConfig(TrainSettings):
     max_new_tokens: int = Field(96, gt=0)
     labels: LabelSettings = LabelSettings()
     inject: int = Field(0, ge=0)
+    gold: bool = False
+    likelihood: bool = False
+    lm_weight: float = Field(0.0, ge=0)
     supervise: Literal["all", "perception", "reasoning", "outcome"] = "all"
     balance: float | Literal["equal"] = 1.0
     passes: int = Field(1, ge=1)
@@ -83,7 +88,9 @@ class PRMStage:
         if context.world_size > 1:
             raise ValueError("prm runs in one process for now: start it without accelerate launch")
         torch.manual_seed(hash_seed(context.recipe.seed, config.name) % (1 << 63))
-        prm = build_prm(context.model, context.processor.tokenizer, config.form, config.lora, config.layers).to(context.accelerator.device)
+        prm = build_prm(context.model, context.processor.tokenizer, config.form, config.lora, config.layers, config.likelihood).to(
+            context.accelerator.device
+        )
         freeze(prm, config.freeze)
         optimizers = build_optimizers(prm, config.optimizer, config.lr, config.muon_lr, config.lr_parts, config.weight_decay)
         self.context, self.prm = context, prm
@@ -112,7 +119,8 @@ class PRMStage:
             records = RecordSource(stored.records, functools.partial(decode_record, recipe=context.recipe), seed)
             encode = functools.partial(encode_row, context, config.max_tokens, False)
             return stored, Stream(Mixture({"solutions": records}, {"solutions": 1.0}, seed), config.batch_size, encode, list, config.num_workers)
-        labeller = Labeller(context, Sampling(config.num_generations, config.temperature, config.max_new_tokens), config.labels, config.inject)
+        how = Sampling(config.num_generations, config.temperature, config.max_new_tokens)
+        labeller = Labeller(context, how, config.labels, config.inject, config.gold)
         return labeller, context.stream(config, functools.partial(encode_row, context, config.max_tokens, config.labels.judged), list)
 
     def step(self, rows: list, step: int) -> dict[str, float]:
@@ -161,17 +169,30 @@ class PRMStage:
             with self.context.autocast():
                 ends, hidden = self.prm.hidden_behind(self.context.to_device(part.batch), moved["ids"], moved["owners"])
                 marked = hidden[moved["ids"] == self.prm.config.step_token_id]
-                logits = self.prm.judge_logits(marked)
+                logits, _ = self.prm.judge_marks(moved["ids"], hidden, ends.index_select(0, moved["owners"]))
             piece = step_loss(logits, moved["targets"], weights=moved["weights"], denominator=total)
             last, share = logits[moved["last"]], len(part.batch["input_ids"]) / len({d.owner for d in drawn})
             if config.rank_weight:
                 piece = piece + config.rank_weight * share * rank_loss(last[:, 1] - last[:, 0], moved["right"], moved["owners"])
+            if config.lm_weight:
+                piece = piece + config.lm_weight * share * self._lm_loss(moved, part.sound.to(hidden.device), ends, hidden)
             if config.value_weight:
                 piece = piece + config.value_weight * share * self._value_loss(part, ends, marked[moved["last"]])
             piece.backward()
             loss += float(piece.detach())
             count_part(part, logits.detach(), totals)
         return loss
+
+    def _lm_loss(self, moved: dict[str, Tensor], sound: Tensor, ends: Tensor, hidden: Tensor) -> Tensor:
+        """Mean next-token loss over the sound solutions among `ids` [N, R], placeholders apart; 0 where none is."""
+        from models.logprob import cross_entropy
+
+        ids, owners = moved["ids"][sound], moved["owners"][sound]
+        told = (ids != self.prm.config.step_token_id) & (ids != self.context.processor.tokenizer.pad_token_id)
+        if not bool(told.any()):
+            return hidden.sum() * 0.0
+        before = torch.cat([ends.index_select(0, owners)[:, None], hidden[sound][:, :-1]], 1)
+        return cross_entropy(before[told], self.prm.head, ids[told]) / told.sum()
 
     def _value_loss(self, part: Part, ends: Tensor, answers: Tensor) -> Tensor:
         """The scalar head: a prompt's pass rate at its end [B, d], a solution's outcome at its last placeholder [N, d]."""

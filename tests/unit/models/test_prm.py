@@ -101,11 +101,58 @@ def test_solutions_behind_one_reading_of_their_prompt_score_as_alone():
     prompts = {"input_ids": torch.tensor([[0, 0, 1, 2], [3, 4, 5, 6]]), "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])}
     solutions = torch.tensor([[7, STEP, 8, STEP], [9, 9, STEP, 0], [7, STEP, 0, 0]])
     owners = torch.tensor([0, 0, 1])
-    _, hidden = prm.hidden_behind(prompts, solutions, owners)
-    together = prm.split_scores(prm.judge_logits(hidden[solutions == STEP]), solutions)
+    ends, hidden = prm.hidden_behind(prompts, solutions, owners)
+    together = prm.split_scores(prm.judge_marks(solutions, hidden, ends[owners])[0], solutions)
     alone = [[1, 2, 7, STEP, 8, STEP], [1, 2, 9, 9, STEP], [3, 4, 5, 6, 7, STEP]]
     for scores, row in zip(together, alone, strict=True):
         assert scores == pytest.approx(prm.step_scores(torch.tensor([row]))[0], abs=1e-6)
+
+
+SAYS = 7  # the first token of a solution
+
+
+def likely():
+    prm = FocalPRM.from_policy(policy(), STEP, solution_token_id=SAYS).eval()
+    torch.nn.init.normal_(prm.judge.weight)
+    return prm
+
+
+def test_likelihood_is_of_what_stands_behind_the_first_token_of_the_solution():
+    """By hand from the model's own log-probabilities: 0.3 (sum so far + least so far + least of the step) + 1 on the logit of `right`."""
+    prm, row = likely(), torch.tensor([[1, 2, SAYS, 8, 9, STEP, 10, 11, STEP, 0]])
+    hidden = prm.hidden_states(row, (row != 0).long())
+    logps = prm.logits(hidden[0]).detach().double().log_softmax(-1)
+    said = {place: float(logps[place - 1, row[0, place]]) for place in (3, 4, 6, 7)}
+    first = [said[3] + said[4], min(said[3], said[4]), min(said[3], said[4])]
+    second = [sum(said.values()), min(said.values()), min(said[6], said[7])]
+    plain = prm.judge(hidden[0, [5, 8]])
+    expected = plain[:, 1] - plain[:, 0] + torch.tensor([0.3 * sum(first) + 1, 0.3 * sum(second) + 1])
+    logits = prm.step_logits(row, (row != 0).long())
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_likelihood_is_the_same_in_pieces_behind_a_shared_prompt_and_alone(tmp_path):
+    prm = likely()
+    prompts = {"input_ids": torch.tensor([[0, 0, 1, 2], [3, 4, 5, 6]]), "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])}
+    solutions = torch.tensor([[SAYS, 8, STEP, 9, 10, STEP], [SAYS, STEP, 8, STEP, 0, 0], [SAYS, 11, STEP, 0, 0, 0]])
+    owners = torch.tensor([0, 0, 1])
+    ends, hidden = prm.hidden_behind(prompts, solutions, owners)
+    whole, _ = prm.judge_marks(solutions, hidden, ends[owners])
+    alone = [[1, 2, *solutions[0].tolist()], [1, 2, *solutions[1, :4].tolist()], [3, 4, 5, 6, SAYS, 11, STEP]]
+    torch.testing.assert_close(whole, torch.cat([prm.step_logits(torch.tensor([row])) for row in alone]), rtol=1e-5, atol=1e-5)
+    first, carried = prm.judge_marks(solutions[:1, :3], hidden[:1, :3], ends[:1])
+    nothing, carried = prm.judge_marks(solutions[:1, :0], hidden[:1, :0], hidden[:1, 2], carried)
+    second, _ = prm.judge_marks(solutions[:1, 3:], hidden[:1, 3:], hidden[:1, 2], carried)
+    assert len(nothing) == 0
+    torch.testing.assert_close(torch.cat([first, second]), whole[:2], rtol=1e-5, atol=1e-5)
+    prm.save_pretrained(tmp_path)
+    row = torch.tensor([alone[0]])
+    assert torch.equal(FocalPRM.from_pretrained(tmp_path).eval().step_logits(row), prm.step_logits(row))
+
+
+def test_the_teacher_forced_form_has_no_second_likelihood():
+    with pytest.raises(ValueError, match="prm_likelihood goes with prm_form placeholder"):
+        FocalPRM.from_policy(policy(), STEP, "teacher_forced", [1, 2], solution_token_id=SAYS)
 
 
 def test_its_gradient_is_that_of_reading_each_solution_alone():
@@ -118,7 +165,8 @@ def test_its_gradient_is_that_of_reading_each_solution_alone():
         if shared:
             prompt = {"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.ones(1, 2, dtype=torch.long)}
             ids = torch.tensor([[7, STEP], [9, STEP]])
-            logits = prm.judge_logits(prm.hidden_behind(prompt, ids, torch.tensor([0, 0]))[1][ids == STEP])
+            ends, hidden = prm.hidden_behind(prompt, ids, torch.tensor([0, 0]))
+            logits, _ = prm.judge_marks(ids, hidden, ends[[0, 0]])
         else:
             logits = prm.step_logits(torch.tensor([[1, 2, 7, STEP], [1, 2, 9, STEP]]))
         step_loss(logits, torch.tensor([1.0, 0.0])).backward()

@@ -10,6 +10,7 @@ import torch
 from data import protocol
 from data.drawn_solutions import distinct_solutions
 from data.solutions import mark_steps
+from models.prm import FocalPRM
 from reasoning.scorers.orm import ORMScorer
 from reasoning.scorers.prm import PRMScorer, PRMScorerConfig, chunks, find_prm, load_prm, partings
 from reasoning.scorers.prm_guide import PRMGuide
@@ -62,6 +63,24 @@ def test_same_scores_as_one_full_pass_and_shared_steps_are_read_once(tiny):
     assert scored[0].tokens[2] == 0
     costs = scorer(tiny).cost(asked, [generations(*SOLUTIONS), [], generations(*SOLUTIONS[::-1])])
     assert costs == [s.prompt_tokens + sum(s.tokens) for s in scored]
+
+
+def test_likelihood_is_carried_along_the_branches(tiny):
+    tokenizer = tiny.processor.tokenizer
+    marks = [tokenizer.convert_tokens_to_ids(token) for token in (STEP, protocol.THINK)]
+    prm = FocalPRM.from_policy(tiny.model, marks[0], solution_token_id=marks[1]).eval()
+    torch.nn.init.normal_(prm.judge.weight)
+    likely, asked = dataclasses.replace(tiny, prm=prm), tiny.asked(2)
+    scored = scorer(likely).score(asked, [generations(*SOLUTIONS), generations(*SOLUTIONS[2:])])
+    for item, found, texts in [(asked[0], scored[0], SOLUTIONS), (asked[1], scored[1], SOLUTIONS[2:])]:
+        for text, steps in zip(texts, found.steps, strict=True):
+            torch.testing.assert_close(
+                torch.tensor(steps), torch.tensor(full_pass(likely, item, mark_steps(protocol.parse(text)))[0]), rtol=0, atol=1e-5
+            )
+    drawn = distinct_solutions([item.record for item in asked], [*SOLUTIONS[:2], *SOLUTIONS[2:4]], 2)
+    batch = tiny.processor.collate([tiny.processor.encode(item.prompt, item.media) for item in asked], "left")
+    together = score_solutions(prm, dict(batch), tiny.processor, drawn, 1 << 14, torch.device("cpu"))
+    torch.testing.assert_close(torch.tensor(together[0]), torch.tensor(scored[0].steps[0]), rtol=0, atol=1e-5)
 
 
 def nodes(text):

@@ -56,6 +56,7 @@ def test_a_cut_run_continues_to_the_bit(start, monkeypatch):
         "stages.prm.balance=equal", "stages.prm.supervise=perception", "stages.prm.supervise=outcome", "stages.prm.rank_weight=1",
         "stages.prm.value_weight=1", "stages.prm.mixed_only=true", "stages.prm.inject=1", "stages.prm.form=teacher_forced",
         "stages.prm.lora={rank: 2}", "stages.prm.passes=2", "stages.prm.minibatches=2",
+        "stages.prm.likelihood=true", "stages.prm.lm_weight=1", "stages.prm.gold=true",
     ],
 )  # fmt: skip
 def test_its_options_run(start, override):
