@@ -145,3 +145,26 @@ def test_monte_carlo_labels_in_the_stage(start, monkeypatch):
     assert json.loads((folder / "stages/0-prm/done.json").read_text())["label_source"] == "monte_carlo"
     lines = (folder / "stages/0-prm/step_scores.jsonl").read_text().splitlines()
     assert any(0 in json.loads(line)["labels"][:-1] for line in lines)  # held against exact labels whatever the model learned from
+
+
+def test_what_a_run_leaves_is_judged_on_fresh_questions(start, monkeypatch, tmp_path, capsys):
+    from data import protocol
+    from eval.__main__ import main
+    from reasoning.policy import ModelPolicy
+    from reasoning.trace import Generation
+
+    def saying(text_of):
+        def sample(self, asked, ks, temperature, max_new_tokens):
+            return [[Generation(k, 0, text_of(item.record), 9, True) for k in ks[i]] for i, item in enumerate(asked)]
+
+        monkeypatch.setattr(ModelPolicy, "sample", sample)
+
+    run, out = start("stages.prm.steps=2"), tmp_path / "fresh"
+    command = ["prm", "--model", str(run), "--benchmark", "world/vision", "--n", "3", "--samples", "2", "--out", str(out), "--json"]
+    saying(lambda record: "no tags at all")
+    assert main(command) == 2 and "no completion had an answer" in capsys.readouterr().err
+    saying(protocol.completion)
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)[str(out)]["all"]["solutions"] == 6
+    lines = [json.loads(line) for line in (out / "step_scores.jsonl").read_text().splitlines()]
+    assert [line["count"] for line in lines] == [2, 2, 2] and all(0 < score < 1 for line in lines for score in line["scores"])
