@@ -19,7 +19,7 @@ RECIPE = {
         "tokenizer": {"worlds": ["vision"], "vocab_size": 400},
         "streams": {"image": {"encoder": {"name": "conv", "width": 8, "depth": 1, "heads": 2, "size": 32}, "projector": {"name": "linear"}}},
     },
-    "data": {"sources": {"easy": {"world": "vision", "level": 1}, "hard": {"world": "vision", "level": 4}}},
+    "data": {"sources": {name: {"world": "vision", "level": level, "families": ["puzzle"]} for name, level in (("easy", 1), ("hard", 4))}},
     "stages": [
         {"name": "sft", "kind": "sft", "mixture": {"easy": 1, "hard": 3}, "steps": 3, "batch_size": 2},
         {"name": "align", "kind": "align", "mixture": {"easy": 1}, "steps": 2, "batch_size": 2},
