@@ -66,6 +66,13 @@ class Labeller:
         }  # fmt: skip
         return Solutions(rollouts.batch, labelled, rates, metrics)
 
+    def gold_alone(self, rows: Sequence[tuple[Any, Any, Any]]) -> Solutions:
+        """The gold solution of each row and nothing else, without labels: there is nothing to tell apart."""
+        drawn = gold_solutions([row[0] for row in rows], self.context.recipe.protocol.answer_with)
+        for d in drawn:
+            d.solution.labels = [None] * len(d.solution.labels)
+        return Solutions(dict(self.context.processor.collate([row[1] for row in rows], "left")), drawn, [], {})
+
     def _judge(self, rows: Sequence[tuple[Any, Any, Any]]) -> Any:
         return None if self.judge is None else functools.partial(self.judge, [row[2] for row in rows])
 

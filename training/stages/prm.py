@@ -36,7 +36,8 @@ class PRMConfig(TrainSettings):
     `perception`, those of `reasoning`, none: `outcome`); the answer always has one. `balance` weighs wrong steps, or is `equal`. `passes` over a
     step's solutions, each cut by prompts into `minibatches`: so many updates a step. `rank_weight`: of a loss on pairs of a right and a wrong one
     of one prompt. `value_weight`: of the scalar head. `likelihood`: the judge also reads how likely the model itself finds the solution; `lm_weight`:
-    of a next-token loss on solutions that are right throughout, which teaches it what is likely (GRM, arXiv 2406.10216, regularises likewise).
+    of a next-token loss on solutions that are right throughout, which teaches it what is likely (GRM, arXiv 2406.10216, regularises likewise). The
+    first `gold_steps` steps draw and judge nothing: they learn what is likely from the gold solutions alone, at the price of supervised steps.
     `mixed_only` leaves out prompts whose answers are all right or all wrong. `form`, `lora`, `layers`: see `models.prm`. `heldout`: prompts of the
     split `dev` on which the finished model is judged."""
 
@@ -50,6 +51,7 @@ class PRMConfig(TrainSettings):
     labels: LabelSettings = LabelSettings()
     inject: int = Field(0, ge=0)
     gold: bool = False
+    gold_steps: int = Field(0, ge=0)
     likelihood: bool = False
     lm_weight: float = Field(0.0, ge=0)
     supervise: Literal["all", "perception", "reasoning", "outcome"] = "all"
@@ -71,6 +73,8 @@ class PRMConfig(TrainSettings):
             raise ValueError("give either mixture (fresh solutions of its prompts) or solutions (a file of labelled ones)")
         if self.solutions and self.heldout:
             raise ValueError("heldout needs a mixture to draw fresh prompts from")
+        if self.gold_steps and not (self.mixture and self.lm_weight):
+            raise ValueError("gold_steps needs a mixture, whose gold solutions are learned, and lm_weight above 0, which learns them")
         return self
 
 
@@ -126,9 +130,10 @@ class PRMStage:
     def step(self, rows: list, step: int) -> dict[str, float]:
         """Gradients of one step (all its updates but the last are also taken), and its metrics."""
         seed = (hash_seed(self.context.recipe.seed, self.config.name), step)
-        found = self.draw(rows, seed)
+        learn_gold = step < self.config.gold_steps
+        found = self.draw.gold_alone(rows) if learn_gold else self.draw(rows, seed)
         metrics = dict(found.metrics)
-        if self.config.mixed_only:
+        if self.config.mixed_only and not learn_gold:
             mixed = {o for o in {d.owner for d in found.drawn} if len({d.solution.labels[-1] for d in found.drawn if d.owner == o}) > 1}
             found = found._replace(drawn=[d for d in found.drawn if d.owner in mixed])
             metrics["mixed"] = len(mixed) / len(rows)
@@ -176,7 +181,7 @@ class PRMStage:
                 piece = piece + config.rank_weight * share * rank_loss(last[:, 1] - last[:, 0], moved["right"], moved["owners"])
             if config.lm_weight:
                 piece = piece + config.lm_weight * share * self._lm_loss(moved, part.sound.to(hidden.device), ends, hidden)
-            if config.value_weight:
+            if config.value_weight and found.rates:
                 piece = piece + config.value_weight * share * self._value_loss(part, ends, marked[moved["last"]])
             piece.backward()
             loss += float(piece.detach())

@@ -65,6 +65,18 @@ def test_its_options_run(start, override):
     assert len(found) == 2 and all(row["loss"] is not None and row["skipped"] == 0 and row["grad_norm"] > 0 for row in found)
 
 
+def test_gold_steps_learn_what_is_likely_and_judge_nothing(start):
+    folder = start("stages.prm.steps=3", "stages.prm.gold_steps=2", "stages.prm.lm_weight=1", "stages.prm.likelihood=true", "stages.prm.value_weight=1")
+    found = rows(folder)
+    assert [row["unmeasured"] for row in found] == [1, 1, 0] and "pass_rate" not in found[0] and "pass_rate" in found[2]
+    assert found[1]["loss"] < found[0]["loss"] and all(row["grad_norm"] > 0 for row in found)
+
+
+def test_gold_steps_without_a_loss_on_them_are_refused(start):
+    with pytest.raises(ValueError, match="gold_steps needs a mixture"):
+        start("stages.prm.gold_steps=2")
+
+
 def test_micro_batches_give_the_same_step(start):
     options = ("stages.prm.steps=1", "stages.prm.balance=equal")
     one, many = start("name=one", *options), start("name=many", *options, "stages.prm.micro_tokens=8")
