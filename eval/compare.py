@@ -13,7 +13,8 @@ def compare_runs(
     a: Path, b: Path, stages: tuple[str | None, str | None] = (None, None), strategies: tuple[str | None, str | None] = (None, None)
 ) -> list[dict[str, Any]]:
     """One comparison per measurement that both runs hold. Without a stage, each side gives its last row; without a strategy, rows of the same one
-    are compared. A strategy is named as in results (`best_of_n`) or, where it stands there with several scorers, in full (`best of n of 8 by prm`).
+    are compared. A strategy is named as in results (`best_of_n`) or, where it stands there with several scorers, in full (`best of n of 8 by prm`,
+    `best of n of 8 by prm (aggregate min)`).
     Nothing to compare is a `ValueError` that says what each side holds."""
     left, right = (
         pick_rows(read_results(run)["evaluations"], stage, strategy) for run, stage, strategy in zip((a, b), stages, strategies, strict=True)
@@ -31,8 +32,8 @@ def pick_rows(rows: list[dict[str, Any]], stage: str | None, strategy: str | Non
     """The last row of each measurement, among those of the stage and strategy asked for. A strategy that fits several searches is a `ValueError`."""
     picked = {}
     for row in rows:
-        if stage in (None, row["stage"]) and strategy in (None, row["strategy"], search_name(row)):
-            picked[(*measure(row), row["seed"], search_name(row))] = row
+        if stage in (None, row["stage"]) and strategy in (None, row["strategy"], search_name(row), full_name(row)):
+            picked[(*measure(row), in_words(row.get("options")), row["seed"], full_name(row))] = row
     if strategy is not None and len({key[:-1] for key in picked}) < len(picked):
         raise ValueError(f"strategy {strategy!r} fits several rows: name one of {', '.join(sorted({repr(key[-1]) for key in picked}))}")
     return picked
@@ -40,7 +41,18 @@ def pick_rows(rows: list[dict[str, Any]], stage: str | None, strategy: str | Non
 
 def describe_row(row: dict[str, Any]) -> str:
     level = "" if row["level"] is None else f" L{row['level']}"
-    return f"{measure(row)[0]}{level} {row['protocol']} {search_name(row)} after {row['stage']} (seed {row['seed']})"
+    measured = f"{measure(row)[0]}{in_words(row.get('options'))}{level} {row['protocol']}"
+    return f"{measured} {full_name(row)} after {row['stage']} (seed {row['seed']})"
+
+
+def full_name(row: dict[str, Any]) -> str:
+    """How an answer was searched for, with what the strategy was told beside its usual settings."""
+    return search_name(row) + in_words(row.get("decoding", {}).get("options"))
+
+
+def in_words(options: dict[str, Any] | None) -> str:
+    """Options behind a name: ` (aggregate min)`."""
+    return f" ({', '.join(f'{key} {value}' for key, value in sorted(options.items()))})" if options else ""
 
 
 def compare_rows(a: dict[str, Any], run_a: Path, b: dict[str, Any], run_b: Path) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def evaluate(
     stem = per_item_stem(bench, level, seed, answerer.settings, protocol)
     prompts = prompt_sha256(answerer.chat(bench.prompt(r, protocol, instruction)) for r in records)
     facts = {
-        "protocol": protocol, "extractor": bench.extractor, "prompt_sha256": prompts, "gold_sha256": gold_sha256(records),
-        "decoding": answerer.settings, "media_budget": budget, "families": bench.options.get("families"), "data": file_name(bench),
+        "protocol": protocol, "extractor": bench.extractor, "prompt_sha256": prompts, "gold_sha256": gold_sha256(records), "data": file_name(bench),
+        "decoding": answerer.settings, "media_budget": budget, "families": bench.options.get("families"), "options": own_options(bench),
     }  # fmt: skip
     key = hashlib.sha256(json.dumps([facts, model_fingerprint(model), batch_size, seed, name, level], sort_keys=True).encode()).hexdigest()
     passes = plan_passes(records, wanted_controls, store or MediaStore(budget), Path(out_dir) / stem, key, seed, text_only)
@@ -180,9 +180,14 @@ def per_item_stem(bench: Benchmark, level: int | None, seed: int, settings: dict
     parts += [f"t{settings['temperature']}"] if settings["temperature"] != float(searched) else []
     parts += [protocol] if protocol != bench.protocols[0] else []
     parts += [f"s{seed}"] if seed else []
-    others = {k: v for k, v in bench.options.items() if k != "families"} | ({"path": bench.path} if bench.wants == "reader" else {})
+    others = own_options(bench) | ({"path": bench.path} if bench.wants == "reader" else {})
     parts += [short_hash(others)] if others else []
     return re.sub(r"[^\w.-]+", "-", "-".join(str(p) for p in parts if p is not None))
+
+
+def own_options(bench: Benchmark) -> dict[str, Any]:
+    """What a benchmark was told beside its families, which stand in a row of their own."""
+    return {k: v for k, v in bench.options.items() if k != "families"}
 
 
 def short_hash(told: Any) -> str:

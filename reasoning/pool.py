@@ -6,11 +6,11 @@ carries a hash of its item (prompt and media).
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.jsonl_log import append_log, read_log
 from data.record import Record
 from reasoning.policy import Asked, Policy
 from reasoning.trace import Call, Generation, answer_of
@@ -62,37 +62,22 @@ class PooledPolicy:
         return self.policy.begin(asked)
 
     def _read(self) -> dict[str, dict[int, Call]]:
-        """The file's samples. A line that a crash cut short ends it; the file is cut back to what is whole."""
+        """The file's samples."""
         kept: dict[str, dict[int, Call]] = {}
-        whole, raw = 0, self.path.read_bytes() if self.path.is_file() else b""
-        for line in raw.splitlines(keepends=True):
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                row = None
-            if row is None:
-                break
-            whole += len(line)
+        for row in read_log(self.path):
             call = Call.from_json(row)
             kept.setdefault(row["item"], {})[call.generation.k] = call
-        if whole < len(raw):
-            with open(self.path, "rb+") as file:
-                file.truncate(whole)
         return kept
 
     def _append(self, asked: Sequence[Asked], keys: list[str], drawn: list[list[Generation]]) -> None:
-        lines = []
+        rows = []
         for item, key, generations in zip(asked, keys, drawn, strict=True):
             spans = self.policy.spans(item) if generations else []
             for g in generations:
                 call = Call(item.record.id, g.k, None, self.name, self.temperature, g, spans, answer_of(item.record, g.text, g.finished))
                 self.kept.setdefault(key, {})[g.k] = call
-                lines.append(json.dumps({"item": key, **call.to_json()}, ensure_ascii=False) + "\n")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as out:
-            out.write("".join(lines))
-            out.flush()
-            os.fsync(out.fileno())
+                rows.append({"item": key, **call.to_json()})
+        append_log(self.path, rows)
 
 
 def item_key(asked: Asked) -> str:

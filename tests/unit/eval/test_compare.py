@@ -72,6 +72,22 @@ def test_a_strategy_with_several_scorers_is_named_in_full(run):
     assert len(compare_runs(a, a, strategies=("best of n of 8 by prm", "best of n of 8 by random"))) == 1
 
 
+def test_rows_that_differ_in_options_alone_are_apart(run):
+    a = run("a", {"sft": []})
+    (row,) = read_results(a)["evaluations"]
+    searched = {**row, "strategy": "best_of_n", "samples": 8, "scorer": "prm"}
+    told = {**searched, "decoding": {**row["decoding"], "options": {"aggregate": "min"}}, "per_item": row["per_item"] + "x"}
+    dev = {**row, "options": {"split": "dev"}, "per_item": row["per_item"] + "y"}
+    (a / told["per_item"]).write_text((a / row["per_item"]).read_text())
+    (a / dev["per_item"]).write_text((a / row["per_item"]).read_text())
+    write_results(a, {"name": "a"}, [row, searched, told, dev], {})
+    names = {c["a"] for c in compare_runs(a, a)}
+    assert len(names) == 4 and any("by prm (aggregate min) after" in name for name in names) and any(" (split dev) " in name for name in names)
+    assert len(compare_runs(a, a, strategies=("best of n of 8 by prm (aggregate min)", "greedy"))) == 1
+    with pytest.raises(ValueError, match="fits several rows"):
+        compare_runs(a, a, strategies=("best_of_n", "greedy"))
+
+
 def test_what_cannot_be_compared_is_explained(run):
     a, b = run("a", {"sft": []}), run("b", {"sft": []}, seed=5)
     with pytest.raises(ValueError, match=r"nothing to compare: .*seed 0.*seed 5"):

@@ -66,7 +66,9 @@ def test_its_options_run(start, override):
 
 
 def test_gold_steps_learn_what_is_likely_and_judge_nothing(start):
-    folder = start("stages.prm.steps=3", "stages.prm.gold_steps=2", "stages.prm.lm_weight=1", "stages.prm.likelihood=true", "stages.prm.value_weight=1")
+    folder = start(
+        "stages.prm.steps=3", "stages.prm.gold_steps=2", "stages.prm.lm_weight=1", "stages.prm.likelihood=true", "stages.prm.value_weight=1"
+    )
     found = rows(folder)
     assert [row["unmeasured"] for row in found] == [1, 1, 0] and "pass_rate" not in found[0] and "pass_rate" in found[2]
     assert found[1]["loss"] < found[0]["loss"] and all(row["grad_norm"] > 0 for row in found)
