@@ -84,6 +84,6 @@ class Progress:
         self.last = now
         done = step - self.first + 1
         left = (now - self.start) / done * (self.steps - step)
-        line = f"{self.stage}  step {step}/{self.steps}  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {left / 60:.0f}:{left % 60:02.0f} left"
+        line = f"{self.stage}  step {step}/{self.steps}  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {int(left) // 60}:{int(left) % 60:02d} left"
         end = "\n" if step >= self.steps or not self.terminal else ""
         print(f"\r{line}" if self.terminal else line, end=end, file=sys.stderr, flush=True)

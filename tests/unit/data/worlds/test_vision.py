@@ -11,6 +11,7 @@ import pytest
 
 from data import protocol
 from data.record import LETTERS, Record, answer_text
+from data.step_labels import step_kinds
 from data.worlds import vision
 from data.worlds import vision_render as render
 from data.worlds.base import split_of
@@ -181,6 +182,19 @@ def test_records_are_valid_and_carry_mathvista_s_fields(every):
             assert all(s.parents for s in record.steps if s.kind == "reasoning") and record.steps[0].kind == "perception"
             assert (record.answer_type == "float") == (record.precision is not None)
             assert sample.media[0].array.shape == (64, 64, 3) and sample.media[0].array.dtype == np.uint8
+
+
+def test_charts_are_noted_in_reading_order_and_what_is_asked_is_looked_up_in_the_notes(every):
+    for (family, level), samples in every.items():
+        for record in [s.record for s in samples]:
+            assert step_kinds(record, [s.text for s in record.steps]) == [s.kind for s in record.steps]
+            if family not in CHARTS:
+                continue
+            noted = [s.text for s in record.steps if s.kind == "perception"]
+            assert noted == [f"{k}: {v}" for k, v in record.meta["facts"].items() if k in render.COLORS]
+            looked_up = {s.text for s in record.steps[len(noted) :] if s.text in noted}
+            asked = set(re.findall(r"\w+", " ".join([record.question, *(record.options or [])]))) & set(render.COLORS)
+            assert {text.partition(":")[0] for text in looked_up} == asked and len(noted) >= level
 
 
 def test_gold_verifies_and_every_change_is_caught(every):
