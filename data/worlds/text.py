@@ -2,8 +2,9 @@
 leads to its letter and how a list of facts leads to a conclusion, so that the media worlds need to teach only what can be seen and heard.
 
 A level is a number of things to read: level 1 shows two, each level one more. Families: `letter` (which option says this), `letters` (which options
-say these), `fact` (one of several facts), `highest` (of several facts), `count` (how often a word stands in a list), `sum` (of two numbers); `sounds`
-and `grid`: what follows from notes of a clip or of a grid (`text_notes.py`), at the level of the world that they are taken from.
+say these), `fact` (one of several facts), `highest` (of several facts), `count` (how often a word stands in a list), `sum` (of two numbers);
+`sounds`, `chart` and `grid`: what follows from notes of a clip, a chart or a grid (`text_notes.py`), at the level of the world that they are
+taken from.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ class TextWorld(World):
     name = "text"
     modality = "text"
     levels = (1, 2, 3, 4, 5)
-    all_families = ("letter", "letters", "fact", "highest", "count", "sum", "sounds", "grid")
+    all_families = ("letter", "letters", "fact", "highest", "count", "sum", "sounds", "chart", "grid")
 
     def draw(self, level: int, rng: np.random.Generator) -> Scene:
         family = str(rng.choice(self.families))
@@ -134,4 +135,8 @@ def _sum(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
 
 FAMILIES = {"letter": _letter, "letters": _letters, "fact": _fact, "highest": _highest, "count": _count, "sum": _sum}
 # Where notes come from; their scenes keep the groups of the worlds they are taken from, so that no split reads what another one hears or sees.
-NOTED = {"sounds": audio.AudioWorld(["order", "order", "order", "count", "overlap", "melody"]), "grid": vision.VisionWorld(["puzzle"])}
+NOTED = {
+    "sounds": audio.AudioWorld(["order", "order", "order", "count", "overlap", "melody"]),
+    "chart": vision.VisionWorld(list(vision.CHARTS)),
+    "grid": vision.VisionWorld(["puzzle"]),
+}

@@ -26,7 +26,7 @@ def write(scene: audio.Scene | vision.Scene, q: Question, rng: np.random.Generat
     else:
         for key, value in vision.named(scene):
             seen.see(key, value)
-        lines = _grid(vision.named(scene), rng)
+        lines = _grid(vision.named(scene), rng) if scene.kind == "puzzle" else _chart(scene.values)
     q.text = "\n".join(["Notes:", *(step.text for step in seen.steps)])  # line by line, as a thought has them
     for i in rng.permutation(len(lines))[:MOST].tolist():
         for key, value in lines[i]:
@@ -50,6 +50,16 @@ def _heard(scene: audio.Scene) -> list[list[Line]]:
     lines += [[(f"before {b}", a)] for a, b in itertools.pairwise(names)]
     lines += [[(name, manner)] for name, manner in zip(names, manners, strict=True)]
     return lines + [[(manner, name)] for name, manner in zip(names, manners, strict=True) if manners.count(manner) == 1]
+
+
+def _chart(values: list[tuple[str, int]]) -> list[list[Line]]:
+    """What follows from a chart's values: each of them once more; which is the highest and the lowest; of different ones, their order."""
+    ordered = sorted(values, key=lambda cv: cv[1])
+    names = [color for color, _ in ordered]
+    lines = [[(color, str(value))] for color, value in values]
+    lines += [[("highest", names[-1])]] if ordered[-1][1] > ordered[-2][1] else []
+    lines += [[("lowest", names[0])]] if ordered[0][1] < ordered[1][1] else []
+    return lines + ([[("order", " ".join(names))]] if len({value for _, value in values}) == len(values) else [])
 
 
 def _grid(cells: list[tuple[str, object]], rng: np.random.Generator) -> list[list[Line]]:

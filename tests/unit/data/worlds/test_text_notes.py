@@ -40,6 +40,9 @@ def concluded(key: str, notes: dict[str, str]) -> str:
             return " ".join(color for place, color in notes.items() if place[0] == asked and color != "?")
         case "missing":
             return next(color for color in sounds if color != "?" and sounds.count(color) < max(map(sounds.count, sounds)))
+        case "highest" | "lowest" | "order":
+            ordered = sorted(notes, key=lambda color: int(notes[color]))
+            return {"highest": ordered[-1], "lowest": ordered[0], "order": " ".join(ordered)}[word]
         case "colors":
             rows = [[c for place, c in notes.items() if place[0] == letter] for letter in "abcd"]
             return next(" ".join(row) for row in rows if row and "?" not in row)
@@ -48,7 +51,7 @@ def concluded(key: str, notes: dict[str, str]) -> str:
     return notes[key] if key in notes else next(note.partition(" ")[2] for note in sounds if note.split()[0] == key)
 
 
-@pytest.mark.parametrize("family", ["sounds", "grid"])
+@pytest.mark.parametrize("family", ["sounds", "chart", "grid"])
 @pytest.mark.parametrize("level", [1, 2, 4, 5])
 def test_every_conclusion_follows_from_the_notes(family, level):
     kinds: collections.Counter = collections.Counter()
@@ -58,7 +61,12 @@ def test_every_conclusion_follows_from_the_notes(family, level):
         for key, value in lines:
             assert concluded(key, notes) == value, (notes, key)
             kinds[key.split()[0]] += 1
-    assert {"sounds": {"after", "before", "together", "where", "count"}, "grid": {"where", "exist", "missing", "row"}}[family] <= set(kinds)
+    wanted = {
+        "sounds": {"after", "before", "together", "where", "count"},
+        "chart": {"red", "highest", "lowest", "order"},
+        "grid": {"where", "exist", "missing", "row"},
+    }
+    assert wanted[family] <= set(kinds)
 
 
 def test_conclusions_are_limited_and_stand_in_no_order():
