@@ -91,19 +91,16 @@ def solution_labels(record: Record, text: str) -> list[int | None] | None:
 
 def step_kinds(record: Record, steps: Sequence[str]) -> list[StepKind | None]:
     """Is each step one of perception or of reasoning? A step that writes down a gold step's key, or its very text, is of the gold step's kind; any
-    other fact of the scene can only have been seen; what is neither is None. What was seen and is said again is looked up, not seen: reasoning."""
+    other fact of the scene can only have been seen; what is neither is None."""
     gold = record.steps or []
-    by_key = {s.text.partition(":")[0].strip(): s.kind for s in reversed(gold) if ":" in s.text}  # of the first that has it
+    by_key = {s.text.partition(":")[0].strip(): s.kind for s in gold if ":" in s.text}
     by_text = {s.text.strip(): s.kind for s in gold}
     facts = record.meta.get("facts", {})
     kinds: list[StepKind | None] = []
-    said: set[str] = set()
     for step in steps:
         key = step.partition(":")[0].strip()
         seen: StepKind | None = "perception" if key in facts else None
-        kind = by_key.get(key) or by_text.get(step.strip()) or seen
-        kinds.append("reasoning" if kind == "perception" and key in said else kind)
-        said.add(key)
+        kinds.append(by_key.get(key) or by_text.get(step.strip()) or seen)
     return kinds
 
 

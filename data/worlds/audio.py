@@ -114,17 +114,12 @@ def _sound(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return synth.quantise(wave)
 
 
-def listen(scene: Scene, q: Question) -> list[int]:
-    """All that can be heard, in order of time."""
+def listen(scene: Scene, q: Question, kept: dict[int, tuple[str, object]] | None = None) -> list[int]:
+    """All that can be heard, in order of time; with `kept` (by place, from 0) as in `Question.note`."""
     if scene.notes:
-        seen = [q.see(str(i + 1), note) for i, note in enumerate(scene.notes)]
-        return [*seen, q.see("tempo", "fast" if scene.fast else "slow")]
-    return [q.see(str(i + 1), s[0].words if len(s) == 1 else f"{s[0].timbre} and {s[1].timbre}") for i, s in enumerate(scene.slots)]
-
-
-def places(names: list[str], wanted: str) -> str:
-    """The numbers, from 1, at which a name stands in the list."""
-    return " ".join(str(i + 1) for i, name in enumerate(names) if name == wanted)
+        return q.note([*((str(i), note) for i, note in enumerate(scene.notes, 1)), ("tempo", "fast" if scene.fast else "slow")])
+    heard = [(str(i), s[0].words if len(s) == 1 else f"{s[0].timbre} and {s[1].timbre}") for i, s in enumerate(scene.slots, 1)]
+    return q.note(heard, {str(place + 1): line for place, line in (kept or {}).items()})
 
 
 def _names(scene: Scene) -> list[str]:
@@ -163,9 +158,9 @@ def _count(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     if timbre is None:
         return False
     q.text = f"How often does the {timbre} sound?"
-    listen(scene, q)
-    heard_at = q.conclude(f"where {timbre}", places(names, timbre))
-    q.conclude(f"count {timbre}", wanted, parents=[heard_at])
+    found = [place for place, name in enumerate(names) if name == timbre]
+    tally = listen(scene, q, {place: (f"{timbre} {i}", place + 1) for i, place in enumerate(found, 1)})
+    q.conclude(f"count {timbre}", wanted, parents=tally)
     wrong = rng.choice([n for n in range(1, 6) if n != wanted], 3, replace=False).tolist()
     q.choose(str(wanted), [str(n) for n in wrong], rng)
     return True
@@ -173,13 +168,13 @@ def _count(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
 
 def _attribute(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     pitch, loudness = str(rng.choice(["low", "high"])), str(rng.choice(["soft", "loud"]))
-    fits = [s[0].timbre for s in scene.slots if (s[0].pitch, s[0].loudness) == (pitch, loudness)]
+    fits = [place for place, s in enumerate(scene.slots) if (s[0].pitch, s[0].loudness) == (pitch, loudness)]
     if len(fits) != 1:
         return False
+    name = scene.slots[fits[0]][0].timbre
     q.text = f"Which sound is {pitch} and {loudness}?"
-    listen(scene, q)
-    q.conclude(f"{pitch} {loudness}", fits[0])
-    q.answer = [fits[0]]
+    listen(scene, q, {fits[0]: (f"{pitch} {loudness}", name)})
+    q.answer = [name]
     return True
 
 
@@ -193,9 +188,7 @@ def _compare(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     right = "same" if first == second else (a.timbre if first else b.timbre)
     q.template += f"/{what}"
     q.text = f"Which is {what}, the {a.timbre} or the {b.timbre}?"
-    seen = listen(scene, q)
-    both = [q.conclude(e.timbre, e.manner, parents=[seen[k]]) for e, k in ((a, i), (b, j))]
-    q.conclude(what, right, parents=both)
+    q.conclude(what, right, parents=listen(scene, q, {i: (a.timbre, a.manner), j: (b.timbre, b.manner)}))
     q.choose(right, [o for o in (a.timbre, b.timbre, "same") if o != right], rng)
     return True
 

@@ -1,6 +1,7 @@
 """What every world builds its records from: steps that name their facts, and lettered options in random order."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -38,6 +39,20 @@ class Question:
         rests_on = list(range(len(self.steps))) if parents is None else parents
         self.steps.append(Step(text, "reasoning", str(value), rests_on))
         return len(self.steps) - 1
+
+    def note(self, facts: Sequence[tuple[str, object]], kept: Mapping[str, tuple[str, object]] | None = None) -> list[int]:
+        """Perception steps for all `facts` in reading order; behind one that is in `kept` stands at once what the question asks of it, as a reasoning
+        step (key, value). Returns the indices of what was kept, or of all where nothing is.
+
+        Small models learn to note what they perceive, and to see that what was just noted is asked for; to go back to their notes by a name they
+        hardly learn.
+        """
+        seen, found = [], []
+        for key, value in facts:
+            seen.append(self.see(key, value))
+            if kept and key in kept:
+                found.append(self.conclude(*kept[key], parents=seen[-1:]))
+        return found or seen
 
     def choose(self, right: str, wrong: list[str], rng: np.random.Generator) -> None:
         """One right option among wrong ones, in random order."""

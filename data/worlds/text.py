@@ -63,6 +63,8 @@ class TextWorld(World):
         q = Question(scene.family)
         if scene.noted is not None:
             text_notes.write(scene.noted, q, rng)
+            if not q.steps:  # nothing follows from two equal values
+                return None
         elif not FAMILIES[scene.family](scene, q, rng):
             return None
         meta = {"level": level, "family": scene.family, "template": f"{q.template}/{level}", "facts": q.facts}

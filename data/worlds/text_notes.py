@@ -35,40 +35,36 @@ def write(scene: audio.Scene | vision.Scene, q: Question, rng: np.random.Generat
 
 
 def _heard(scene: audio.Scene) -> list[list[Line]]:
-    """What follows from a list of notes or events: of events that sound together, which with which; of repeated ones, where and how often; of others,
-    each one's neighbours and manner, and who is alone in a manner."""
+    """What follows from a list of notes or events: of events that sound together, which with which; of those that are named once, who is before and
+    behind."""
     if scene.notes:
         return [[(word, note)] for word, note in zip(audio.ORDINALS, scene.notes, strict=False)]
     slots, events = scene.slots, [slot[0] for slot in scene.slots]
     if pair := next((slot for slot in slots if len(slot) == 2), None):
         ordinals = [[(audio.ORDINALS[i], slot[0].timbre)] for i, slot in enumerate(slots) if len(slot) == 1]
         return [[(f"together {a.timbre}", b.timbre)] for a, b in (pair, pair[::-1])] + ordinals
-    names, manners = [e.timbre for e in events], [e.manner for e in events]
-    if len(set(names)) < len(names):
-        return [[(f"where {name}", audio.places(names, name)), (f"count {name}", str(names.count(name)))] for name in dict.fromkeys(names)]
-    lines = [[(f"after {a}", b)] for a, b in itertools.pairwise(names)]
-    lines += [[(f"before {b}", a)] for a, b in itertools.pairwise(names)]
-    lines += [[(name, manner)] for name, manner in zip(names, manners, strict=True)]
-    return lines + [[(manner, name)] for name, manner in zip(names, manners, strict=True) if manners.count(manner) == 1]
+    names = [e.timbre for e in events]
+    alone = [names.count(name) == 1 for name in names]
+    pairs = list(itertools.pairwise(range(len(names))))
+    return [[(f"after {names[i]}", names[j])] for i, j in pairs if alone[i]] + [[(f"before {names[j]}", names[i])] for i, j in pairs if alone[j]]
 
 
 def _chart(values: list[tuple[str, int]]) -> list[list[Line]]:
-    """What follows from a chart's values: each of them once more; which is the highest and the lowest; of different ones, their order."""
+    """What follows from a chart's values: which is the highest and the lowest; of different ones, their order. (What stands behind a colour is not
+    asked: two hundred thousand such look-ups taught a model of this size nothing.)"""
     ordered = sorted(values, key=lambda cv: cv[1])
     names = [color for color, _ in ordered]
-    lines = [[(color, str(value))] for color, value in values]
-    lines += [[("highest", names[-1])]] if ordered[-1][1] > ordered[-2][1] else []
+    lines = [[("highest", names[-1])]] if ordered[-1][1] > ordered[-2][1] else []
     lines += [[("lowest", names[0])]] if ordered[0][1] < ordered[1][1] else []
     return lines + ([[("order", " ".join(names))]] if len({value for _, value in values}) == len(values) else [])
 
 
 def _grid(cells: list[tuple[str, object]], rng: np.random.Generator) -> list[list[Line]]:
-    """What follows from a grid of colours: three of its cells; the missing one; or where each colour stands, how often, and which colours do not."""
+    """What follows from a grid of colours: three of its cells; the missing one; or which colours there are and which not."""
     colors = [str(color) for _, color in cells]
     lines = [[(cells[i][0], colors[i])] for i in rng.permutation(len(cells))[:3].tolist()]
     if "?" in colors:
         return [*lines, vision.missing_color(colors)]
     there = list(dict.fromkeys(colors))
     absent = rng.permutation([c for c in COLORS if c not in there])[: len(there)].tolist()
-    lines += [[(f"where {c}", vision.cells_of(cells, c)), (f"count {c}", str(colors.count(c)))] for c in there]
     return lines + [[(f"exist {c}", "yes" if c in there else "no")] for c in [*there, *absent]]

@@ -117,18 +117,17 @@ def _pick_chart_question(scene: Scene, rng: np.random.Generator) -> str:
     return str(rng.choice(kinds))
 
 
-def _note(scene: Scene, q: Question, asked: list[tuple[str, int]]) -> list[int]:
-    """Notes the whole chart in reading order, then looks up in the notes what is asked; returns the indices of these last steps. To find a colour in
-    a picture and read what belongs to it is one step to us and two to a model; in its own notes it needs one."""
-    seen = {color: q.see(color, value) for color, value in scene.values}
-    return [q.conclude(color, value, parents=[seen[color]]) for color, value in asked]
+def _note(scene: Scene, q: Question, asked: tuple[str, ...] = ()) -> list[int]:
+    """Notes the whole chart and keeps the values of the colours that are asked for, as `first` and `second`; returns the indices of these steps."""
+    pairs = [pair for pair in scene.values if pair[0] in asked]
+    return q.note(scene.values, {color: (key, value) for key, (color, value) in zip(("first", "second"), pairs, strict=False)})
 
 
 def _read(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     color, value = scene.values[int(rng.integers(len(scene.values)))]
     q.template += "/read"
     q.text = f"What is the value of {color}?"
-    _note(scene, q, [(color, value)])
+    q.conclude("value", value, parents=_note(scene, q, (color,)))
     q.answer, q.answer_type = [str(value)], "integer"
     return True
 
@@ -138,12 +137,18 @@ def _pair(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int]]:
     return [scene.values[i], scene.values[j]]
 
 
+def _terms(scene: Scene, colors: tuple[str, str]) -> tuple[int, int]:
+    """The values of two colours in reading order, as notes keep them."""
+    first, second = (value for color, value in scene.values if color in colors)
+    return first, second
+
+
 def _sum(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     (c1, v1), (c2, v2) = _pair(scene, rng)
     q.template += "/sum"
     q.text = f"What is the sum of {c1} and {c2}?"
-    parents = _note(scene, q, [(c1, v1), (c2, v2)])
-    q.conclude("sum", v1 + v2, f"{v1} + {v2}", parents)
+    first, second = _terms(scene, (c1, c2))
+    q.conclude("sum", v1 + v2, f"{first} + {second}", _note(scene, q, (c1, c2)))
     q.answer, q.answer_type = [str(v1 + v2)], "integer"
     return not (scene.kind == "pie" and len(scene.values) == 2)  # two slices always make twelve
 
@@ -155,7 +160,7 @@ def _difference(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
         return False
     q.template += "/difference"
     q.text = f"What is {c1} minus {c2}?"
-    parents = _note(scene, q, [(c1, v1), (c2, v2)])
+    parents = _note(scene, q, (c1, c2))
     q.conclude("difference", v1 - v2, f"{v1} - {v2}", parents)
     q.answer, q.answer_type = [str(v1 - v2)], "integer"
     return True
@@ -165,8 +170,8 @@ def _mean(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     (c1, v1), (c2, v2) = _pair(scene, rng)
     q.template += "/mean"
     q.text = f"What is the mean of {c1} and {c2}?"
-    parents = _note(scene, q, [(c1, v1), (c2, v2)])
-    total = q.conclude("sum", v1 + v2, f"{v1} + {v2}", parents)
+    first, second = _terms(scene, (c1, c2))
+    total = q.conclude("sum", v1 + v2, f"{first} + {second}", _note(scene, q, (c1, c2)))
     q.conclude("mean", f"{(v1 + v2) / 2:.1f}", f"{v1 + v2} / 2", [total])
     q.answer, q.answer_type, q.precision = [f"{(v1 + v2) / 2:.1f}"], "float", 1
     return not (scene.kind == "pie" and len(scene.values) == 2)
@@ -179,7 +184,7 @@ def _highest(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
         return False
     q.template += f"/{word}"
     q.text = f"Which color is the {word}?"
-    _note(scene, q, [])
+    _note(scene, q)
     q.conclude(word, ordered[0][0])
     q.answer, q.answer_type = [ordered[0][0]], "text"
     return True
@@ -194,7 +199,8 @@ def _compare(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     q.template += f"/compare/{count}"
     q.text = "Which of these is the highest?"
     q.choose(ordered[0][0], [c for c, _ in ordered[1:]], rng)
-    q.conclude("highest", ordered[0][0], parents=_note(scene, q, [(color, dict(shown)[color]) for color in q.options]))
+    _note(scene, q)
+    q.conclude("highest", ordered[0][0])
     return True
 
 
@@ -203,7 +209,7 @@ def _order(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
         return False
     q.template += "/order"
     q.text = "List the colors from low to high."
-    _note(scene, q, [])
+    _note(scene, q)
     names = [c for c, _ in sorted(scene.values, key=lambda cv: cv[1])]
     q.conclude("order", " ".join(names))
     q.answer, q.answer_type = names, "list"
@@ -220,7 +226,7 @@ def _count(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     limit = int(rng.integers(low, high))  # exactly `target` values lie above it
     q.template += "/count"
     q.text = f"How many are higher than {limit}?"
-    _note(scene, q, [])
+    _note(scene, q)
     q.conclude("count", target)
     q.answer, q.answer_type = [str(target)], "integer"
     q.template += f"/{limit}"
@@ -269,9 +275,8 @@ def _puzzle(level: int, colors: list[str], rng: np.random.Generator) -> list[tup
 def _ask_puzzle(scene: Scene, q: Question, level: int, rng: np.random.Generator) -> np.ndarray:
     cells, colors = named(scene), [c for c, _ in scene.values]
     side = round(len(colors) ** 0.5)
-    for key, color in cells:
-        q.see(key, color)
     if scene.values[0][1]:
+        q.note(cells)
         q.template, q.text = "puzzle/missing", "Each row has the same colors. Which color is missing?"
         lines = missing_color(colors)
         q.conclude(*lines[0])
@@ -282,8 +287,9 @@ def _ask_puzzle(scene: Scene, q: Question, level: int, rng: np.random.Generator)
         color = str(rng.choice(list(dict.fromkeys(colors))))
         count, most = colors.count(color), side * side
         q.template, q.text = f"puzzle/count/{most}", f"How many cells are {color}?"
-        q.conclude(f"where {color}", cells_of(cells, color))
-        q.conclude(f"count {color}", count, parents=[len(cells)])
+        found = [key for key, value in cells if value == color]
+        tally = q.note(cells, {key: (f"{color} {i}", key) for i, key in enumerate(found, 1)})
+        q.conclude(f"count {color}", count, parents=tally)
         wrong = rng.choice([n for n in range(1, most + 1) if n != count], 3, replace=False).tolist()
         q.choose(str(count), [str(n) for n in wrong], rng)
     return render.cells(side, colors)
@@ -296,11 +302,6 @@ def missing_color(colors: list[str]) -> list[tuple[str, str]]:
     broken = next(i for i, row in enumerate(rows) if "?" in row)
     whole, left = rows[0 if broken else 1], [c for c in rows[broken] if c != "?"]
     return [("colors", " ".join(whole)), (f"row {'abcd'[broken]}", " ".join(left)), ("missing", next(c for c in whole if c not in left))]
-
-
-def cells_of(cells: list[tuple[str, object]], color: str) -> str:
-    """The names of the cells of a colour, in reading order."""
-    return " ".join(key for key, value in cells if value == color)
 
 
 def _twelfths(count: int, rng: np.random.Generator) -> list[int]:
