@@ -40,9 +40,13 @@ def pick_rows(rows: list[dict[str, Any]], stage: str | None, strategy: str | Non
 
 
 def describe_row(row: dict[str, Any]) -> str:
+    return f"{describe_place(row)} {full_name(row)} after {row['stage']} (seed {row['seed']})"
+
+
+def describe_place(row: dict[str, Any]) -> str:
+    """What was measured, in words, whoever was measured and however."""
     level = "" if row["level"] is None else f" L{row['level']}"
-    measured = f"{measure(row)[0]}{in_words(row.get('options'))}{level} {row['protocol']}"
-    return f"{measured} {full_name(row)} after {row['stage']} (seed {row['seed']})"
+    return f"{measure(row)[0]}{in_words(row.get('options'))}{level} {row['protocol']}"
 
 
 def full_name(row: dict[str, Any]) -> str:

@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 
 from configs.load import dump, load_recipe
 from configs.schema import Recipe
+from eval.compare import describe_place, full_name
 from eval.item_log import read_items
 from eval.metrics import accuracy, clustered_interval, paired_bootstrap
-from eval.results import measure, read_results, search_name, write_atomic
+from eval.results import measure, read_results, write_atomic
+from eval.study_table import table
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
@@ -126,17 +128,55 @@ def summarise(recipe: Recipe, runs: dict[str, list[Path]], tried: dict[str, dict
             raise ValueError(f"arm {arm!r} was not judged on what {study.baseline!r} was: an arm may change a strategy's options, not the list")
     evaluations = []
     for place, row in wanted.items():
+        if row["scorer"] is None and row["strategy"] != "greedy":  # a vote, in which no arm's scorer has a part: see `searches`
+            continue
         items = {arm: [read_items(run / r[place]["per_item"]) for run, r in zip(runs[arm], rows[arm], strict=True)] for arm in runs}
         arms = {arm: _arm(items[arm], items[study.baseline], study.margin) for arm in runs}
         several = (place[0], 1) in wanted
-        name = f"{place[0]} ({search_name(row)})" if several else place[0]
+        name = f"{place[0]} ({full_name(row)})" if several else place[0]
         evaluations.append({"evaluation": name, "n": len(items[study.baseline][0]), "arms": arms})
     spent = {arm: [_spent(run) for run in of_arm] for arm, of_arm in runs.items()}
     return {
         "study": recipe.name, "seeds": study.seeds, "baseline": study.baseline, "margin": study.margin, "evaluations": evaluations, "spent": spent,
+        "searches": searches(runs[study.baseline], rows[study.baseline], study.margin), "errors": found_errors(runs),
         "sweep": {arm: {f"{value:g}": score for value, score in scores.items()} for arm, scores in tried.items()},
         "chosen": {arm: best(scores) for arm, scores in tried.items()},
     }  # fmt: skip
+
+
+def searches(runs: list[Path], rows: list[dict[tuple[str, int], dict[str, Any]]], margin: float) -> dict[str, dict[str, Any]]:
+    """Of one arm: every strategy at each place where several were tried, against the first one there, with the tokens that an item cost."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, row in rows[0].items():
+        place = describe_place(row)
+        items = [read_items(run / of_run[key]["per_item"]) for run, of_run in zip(runs, rows, strict=True)]
+        strategies = found.setdefault(place, {})
+        first = next(iter(strategies.values()))["items"] if strategies else items
+        tokens = [of_run[key]["tokens"] for of_run in rows]
+        spent = {kind: accuracy([t[kind] for t in tokens]) for kind in ("sequential", "total", "scorer_total")}
+        strategies[full_name(row)] = {"items": items, **_arm(items, first, margin), "tokens": spent}
+    for strategies in found.values():
+        for facts in strategies.values():
+            del facts["items"]
+    return {place: strategies for place, strategies in found.items() if len(strategies) > 1}
+
+
+def found_errors(runs: dict[str, list[Path]]) -> dict[str, dict[str, Any]]:
+    """Of arms with a process reward model: over the held-out solutions of all seeds, how many have a first error of perception or of reasoning and
+    which share of these is found, at its very step; mean AUROC of steps and share of a question's (right, wrong) pairs in the right order."""
+    found = {}
+    for arm, of_arm in runs.items():
+        metrics = [json.loads(path.read_text())["all"] for run in of_arm for path in sorted(run.glob("stages/*/prm_metrics.json"))]
+        if not metrics:
+            continue
+        kinds: dict[str, dict[str, float]] = {}
+        for kind in ("perception", "reasoning"):
+            parts = [m["first_error_found"][kind] for m in metrics if m["first_error_found"].get(kind, {}).get("n")]
+            n = sum(p["n"] for p in parts)
+            kinds[kind] = {"n": n, "found": sum(p["n"] * p["found"] for p in parts) / n if n else 0.0}
+        pairs = [m["selection"]["pairs"] for m in metrics if m["selection"]["pairs"] is not None]
+        found[arm] = {"auroc": accuracy([m["steps"]["auroc"] for m in metrics]), "pairs": accuracy(pairs) if pairs else None, **kinds}
+    return found
 
 
 def _arm(mine: list[list[dict[str, Any]]], theirs: list[list[dict[str, Any]]], margin: float) -> dict[str, Any]:
@@ -171,31 +211,3 @@ def _spent(run: Path) -> dict[str, float]:
     ratios = [line["effective_ratio"] for line in lines if line.get("effective_ratio") is not None]
     spent = {"tokens": float(sum(d["tokens"] for d in done)), "steps": float(sum(d["steps"] for d in done))}
     return spent | ({"effective_ratio": round(accuracy(ratios), 4)} if ratios else {})
-
-
-def table(facts: dict[str, Any]) -> str:
-    """The study as Markdown: one table per evaluation, scores in percent, differences in points."""
-    lines = [
-        f"# {facts['study']}",
-        "",
-        f"Seeds {facts['seeds']}; a difference to `{facts['baseline']}` counts from {100 * facts['margin']:g} points on.",
-    ]
-    for evaluation in facts["evaluations"]:
-        lines += ["", f"## {evaluation['evaluation']} (n {evaluation['n']} per seed)", ""]
-        lines += [
-            "| arm | swept value | score [95 %] | by seed | difference [95 %] | verdict | tokens | effective ratio |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for arm, a in evaluation["arms"].items():
-            spent, value = facts["spent"][arm], f"{facts['chosen'][arm]:g}" if arm in facts["chosen"] else "–"
-            ratio = [s["effective_ratio"] for s in spent if "effective_ratio" in s]
-            lines.append(
-                f"| {arm} | {value} | {_span(a['score'], a['ci95'])} | {', '.join(f'{100 * s:.1f}' for s in a['by_seed'])} "
-                f"| {_span(a['difference'], a['difference_ci95'], '+')} | {'baseline' if arm == facts['baseline'] else a['verdict']} "
-                f"| {accuracy([s['tokens'] for s in spent]):,.0f} | {f'{accuracy(ratio):.2f}' if ratio else '–'} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _span(value: float, ends: Sequence[float], sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f} [{100 * ends[0]:{sign}.1f}, {100 * ends[1]:{sign}.1f}]"

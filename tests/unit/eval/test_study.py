@@ -124,6 +124,37 @@ def test_one_strategy_with_several_scorers_is_several_evaluations(recipe, tmp_pa
     assert chance["arms"]["plain"]["score"] == 0.3 and "(" not in greedy["evaluation"]
 
 
+def test_strategies_of_the_baseline_are_compared_with_the_first_and_errors_found_are_pooled(recipe, tmp_path):
+    """Majority right on 4 of 10, best-of-n on 9: +50 points at 8 tokens, 20 with the scorer's. Errors found: (10 x 0.5 + 30 x 0.1) / 40 = 0.2."""
+    folder = run_study(recipe, tmp_path / "runs", ["study.sweep="])
+    for number, run in enumerate(sorted(folder.glob("*-s?"))):
+        if run.name.startswith("start"):
+            continue
+        tree = json.loads((run / "results.json").read_text())
+        for strategy, scorer, right in (("majority", None, 4), ("best_of_n", "prm", 9)):
+            (run / f"{strategy}.jsonl").write_text("".join(json.dumps({"id": f"i{i}", "correct": i < right}) + "\n" for i in range(10)))
+            searched = {"strategy": strategy, "scorer": scorer, "samples": 8, "per_item": f"{strategy}.jsonl"}
+            tokens = {"sequential": 1, "total": 8, "scorer_total": 12 if scorer else 0}
+            tree["evaluations"].append({**tree["evaluations"][0], **searched, "tokens": tokens})
+        tree["evaluations"] = tree["evaluations"][1:]
+        (run / "results.json").write_text(json.dumps(tree))
+        n, found = ((10, 0.5), (30, 0.1))[number % 2]
+        kinds = {"perception": {"n": n, "found": found}, "reasoning": {"n": 0}}
+        metrics = {"steps": {"auroc": 0.75}, "selection": {"pairs": 0.625}, "first_error_found": kinds}
+        (run / "stages/0-learn/prm_metrics.json").write_text(json.dumps({"all": metrics}))
+    run_study(recipe, tmp_path / "runs", ["study.sweep="])
+    facts = json.loads((folder / "study.json").read_text())
+    (place,) = facts["searches"]
+    assert place == "world/video L3 strict" and list(facts["searches"][place]) == ["majority of 8", "best of n of 8 by prm"]
+    assert facts["searches"][place]["best of n of 8 by prm"]["difference"] == pytest.approx(0.5)
+    assert facts["errors"]["plain"]["perception"] == {"n": 40, "found": pytest.approx(0.2)} and facts["errors"]["plain"]["pairs"] == 0.625
+    assert [e["evaluation"] for e in facts["evaluations"]] == ["world/video L3 strict best_of_n after learn"]  # no scorer has a part in a vote
+    text = (folder / "study.md").read_text()
+    assert (
+        "| best of n of 8 by prm | 90.0 [" in text and "| better | 8 | 20 |" in text and "| plain | 0.750 | 0.62 | 20.0 % (40) | 0.0 % (0) |" in text
+    )
+
+
 def test_the_smallest_of_equally_good_values_is_chosen():
     assert best({0.1: 0.5, 0.01: 0.5, 0.001: 0.4}) == 0.01
 
