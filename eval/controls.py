@@ -128,7 +128,7 @@ def answer_control(benchmark: Benchmark, records: Sequence[Record], control: Con
     if control.name == "commonest_answer":
         answers = _commonest(benchmark, records, protocol)
     else:
-        answers = {r.id: _pick(control, r.options) for r in records if r.options}
+        answers = {r.id: benchmark.worded(r, [_pick(control, r.options)], protocol) for r in records if r.options}
     asked = [r for r in records if r.id in answers]
     if not asked:
         return None
@@ -142,7 +142,7 @@ def wrapper_sensitivity(benchmark: Benchmark, records: Sequence[Record], protoco
     protocol that reads tags strictly is expected to refuse some, and this says which."""
     scores = {}
     for wrapper in WRAPPERS:
-        dressed = [benchmark.wrap(r, wrapper.format(benchmark.gold(r, protocol)), protocol) for r in records]
+        dressed = [benchmark.wrap(r, wrapper.format(benchmark.worded(r, benchmark.gold(r, protocol), protocol)), protocol) for r in records]
         graded = [benchmark.judge(r, text, protocol) for r, text in zip(records, dressed, strict=True)]
         scores[wrapper.format("X")] = benchmark.summarise(records, graded, protocol).score
     return {"spread": max(scores.values()) - min(scores.values()), "scores": scores}
@@ -180,14 +180,16 @@ def _random_share(record: Record) -> float:
 
 
 def _commonest(benchmark: Benchmark, records: Sequence[Record], protocol: str) -> Mapping[str, str]:
-    """For each record the commonest gold answer among the *other* records of its template (of its family, where that is all that is known)."""
+    """For each record the commonest gold answer among the *other* records of its template (of its family, where that is all that is known). Of
+    options it is the place that is commonest, whatever stands there."""
     where: Callable[[Record], tuple] = lambda r: (r.meta.get("template", r.meta.get("family", "")), r.answer_type)  # noqa: E731
     tallies: dict[tuple, collections.Counter] = collections.defaultdict(collections.Counter)
-    for record in records:
-        tallies[where(record)][benchmark.gold(record, protocol)] += 1
+    golds = [tuple(benchmark.gold(record, protocol)) for record in records]
+    for record, gold in zip(records, golds, strict=True):
+        tallies[where(record)][gold] += 1
     answers = {}
-    for record in records:
-        others = tallies[where(record)] - collections.Counter([benchmark.gold(record, protocol)])
+    for record, gold in zip(records, golds, strict=True):
+        others = tallies[where(record)] - collections.Counter([gold])
         if others:
-            answers[record.id] = min(others, key=lambda a: (-others[a], a))
+            answers[record.id] = benchmark.worded(record, min(others, key=lambda a: (-others[a], a)), protocol)
     return answers

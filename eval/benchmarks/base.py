@@ -108,12 +108,17 @@ class Benchmark(abc.ABC):
     def judge(self, record: Record, completion: str, protocol_name: str) -> Graded:
         return self.grade(record, self.extract(record, completion, protocol_name), protocol_name)
 
-    def wrap(self, record: Record, answer: str, protocol_name: str) -> str:
-        """A completion that answers `answer`: what controls without a model, and the check that gold scores 100 %, hand to `judge`."""
-        return f"{protocol.THINK}{protocol.END_THINK}{protocol.ANSWER}{protocol.escape(answer)}{protocol.END_ANSWER}"
+    def gold(self, record: Record, protocol_name: str) -> Sequence[str]:
+        """The right answer, in parts as `record.answer` has them."""
+        return record.answer
 
-    def gold(self, record: Record, protocol_name: str) -> str:
-        return ", ".join(record.answer)
+    def worded(self, record: Record, answer: Sequence[str], protocol_name: str) -> str:
+        """An answer given in parts, in the words in which the protocol's rule reads it."""
+        return ", ".join(answer) if answer else protocol.NO_OPTION
+
+    def wrap(self, record: Record, answer: str, protocol_name: str) -> str:
+        """A completion that says `answer`: what controls without a model, and the check that gold scores 100 %, hand to `judge`."""
+        return f"{protocol.THINK}{protocol.END_THINK}{protocol.ANSWER}{protocol.escape(answer)}{protocol.END_ANSWER}"
 
     def asked(self, record: Record, protocol_name: str) -> bool:
         """Whether a protocol asks this item at all."""

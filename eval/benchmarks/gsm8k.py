@@ -1,6 +1,7 @@
 """GSM8K (arXiv 2110.14168): grade-school arithmetic in words; 7,473 training and 1,319 test problems. docs/benchmarks/gsm8k.md."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class GSM8K(OfflineBenchmark):
         kind: AnswerType = "integer" if re.fullmatch(r"-?\d+", gold) else "float"
         meta = {"steps": len(lines), "gold": gold}
         return Record(id, row["question"], [gold], kind, steps=[Step(line) for line in lines], source="gsm8k", group=id, meta=meta).validate()
+
+    def worded(self, record: Record, answer: Sequence[str], protocol_name: str) -> str:
+        said = super().worded(record, answer, protocol_name)
+        return f"#### {said}" if protocol_name == "official" else said
 
     def mark(self, record: Record, prediction: Prediction, protocol_name: str) -> Mark:
         if protocol_name == "strict":

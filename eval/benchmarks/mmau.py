@@ -9,7 +9,8 @@ from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem,
 
 
 class TokenSetBenchmark(OfflineBenchmark):
-    """Multiple choice about a sound, marked by MMAU's published token-set rule (`official`) or strictly."""
+    """Multiple choice about a sound, marked by MMAU's published token-set rule (`official`) or strictly. Answers are options' texts: the published
+    rule credits no letter."""
 
     modality = "audio"
     protocols = ("strict", "official")

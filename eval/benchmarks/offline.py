@@ -169,6 +169,11 @@ class OfflineBenchmark(Benchmark):
             f"benchmark {self.name!r}: none of {', '.join(self.gold_files) or 'its files'} under {path} (docs/benchmarks/{self.page or self.name}.md)"
         )
 
+    def worded(self, record: Record, answer: Sequence[str], protocol_name: str) -> str:
+        """An option's text where the benchmark asks for texts, otherwise its letter."""
+        texts = dict(zip(LETTERS, record.options or [], strict=False)) if self.prefer == "text" else {}
+        return super().worded(record, [texts.get(part, part) for part in answer], protocol_name)
+
     def extract(self, record: Record, completion: str, protocol_name: str) -> Extraction:
         return extraction.extract(completion, record, self.prefer)
 

@@ -59,10 +59,11 @@ class WorldBenchmark(Benchmark):
         thought = protocol.STEP_DELIMITER.join(protocol.one_line(line) for line in answer.splitlines())
         return f"{protocol.THINK}{thought}{protocol.END_THINK}{protocol.ANSWER}{protocol.NO_OPTION}{protocol.END_ANSWER}"
 
-    def gold(self, record: Record, protocol_name: str) -> str:
-        if protocol_name != "transcription":
-            return super().gold(record, protocol_name)
-        return protocol.STEP_DELIMITER.join(step.text for step in record.steps or [])
+    def gold(self, record: Record, protocol_name: str) -> Sequence[str]:
+        return [step.text for step in record.steps or []] if protocol_name == "transcription" else super().gold(record, protocol_name)
+
+    def worded(self, record: Record, answer: Sequence[str], protocol_name: str) -> str:
+        return protocol.STEP_DELIMITER.join(answer) if protocol_name == "transcription" else super().worded(record, answer, protocol_name)
 
 
 def transcription(record: Record, steps: Sequence[str], verdict: Verdict) -> Graded:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from eval.benchmarks.gsm8k import GSM8K, official_answer
+from eval.controls import Control, answer_control, wrapper_sensitivity
 
 GOLD = [
     {"question": "q", "answer": "16 - 7 = <<16-7=9>>9\nSo 9 * 2 = $<<9*2=18>>18\n#### 18"},
@@ -50,6 +51,17 @@ def test_gold_over_the_test_split(score, data_root, protocol):
     rows = [{"id": f"test-{i}", "response": json.loads(line)["answer"]} for i, line in enumerate(path.read_text().splitlines())]
     report = score(GSM8K(), path, rows, protocol)
     assert (report.correct, report.n) == (1319, 1319)
+
+
+@pytest.mark.parametrize("protocol", GSM8K.protocols)
+def test_the_blind_guess_is_written_as_the_rule_reads_it(tmp_path, protocol):
+    """Golds 7, 7, 7, 9: the others of each say 7, which is right for three of four, with the published marker where that is what is read."""
+    path = tmp_path / "test.jsonl"
+    path.write_text("".join(json.dumps({"question": "q", "answer": f"x\n#### {n}"}) + "\n" for n in (7, 7, 7, 9)))
+    records = GSM8K().records(path)[0]
+    assert answer_control(GSM8K(), records, Control("commonest_answer"), protocol) == {"n": 4, "score": 0.75}
+    assert wrapper_sensitivity(GSM8K(), records, protocol)["scores"]["X"] == 1
+    assert GSM8K().worded(records[0], ["7"], protocol) == {"strict": "7", "official": "#### 7"}[protocol]
 
 
 def test_steps_come_without_their_calculator_marks(data_root):

@@ -1,11 +1,14 @@
 """The benchmarks whose files are not at hand: hand-written rows in their published layouts. Gold is right under every protocol."""
 
+import json
+
 import pytest
 
 from eval.benchmarks.mmar import MMAR
 from eval.benchmarks.mmau_pro import MMAUPro
 from eval.benchmarks.mmvu import MMVU, letter_of, official_letter
 from eval.benchmarks.nextgqa import NExTGQA
+from eval.controls import wrapper_sensitivity
 
 MMVU_ROWS = [
     {
@@ -45,6 +48,15 @@ def test_right_and_wrong_under_every_protocol(score, benchmark, gold, id, right,
         assert score(benchmark(), gold, [{"id": id, "response": f"<think>x</think><answer>{wrong}</answer>"}], protocol).correct == 0
 
 
+@pytest.mark.parametrize("benchmark, gold", [(MMVU, MMVU_ROWS), (NExTGQA, NEXTGQA_ROWS), (MMAR, MMAR_ROWS), (MMAUPro, PRO_ROWS)])
+def test_gold_through_the_controls_scores_100_under_every_protocol(tmp_path, benchmark, gold):
+    (tmp_path / "gold.json").write_text(json.dumps(gold))
+    bench = benchmark()
+    for name in bench.protocols:
+        records = [r for r in bench.records(tmp_path / "gold.json")[0] if bench.asked(r, name)]
+        assert records and wrapper_sensitivity(bench, records, name)["scores"]["X"] == 1, name
+
+
 def test_axes_come_from_where_each_layout_keeps_them(score):
     report = score(MMVU(), MMVU_ROWS, [{"id": "0", "prediction": "C"}])
     assert report.breakdown["subject"] == {"Chemistry": {"n": 1, "correct": 1, "score": 1.0}, "Mechanics": {"n": 1, "correct": 0, "score": 0.0}}
@@ -54,8 +66,6 @@ def test_axes_come_from_where_each_layout_keeps_them(score):
 
 
 def test_options_lose_their_labels_and_media_stay_inside(tmp_path):
-    import json
-
     path = tmp_path / "gold.json"
     path.write_text(json.dumps([*MMVU_ROWS[:1], {**MMVU_ROWS[1], "path": "./../../etc/passwd"}]))
     records, problems = MMVU(path=path).records(path)

@@ -9,6 +9,7 @@ from eval import extraction
 from eval.benchmarks import mathvista_official as official
 from eval.benchmarks.mathvista import MathVista
 from eval.benchmarks.mathvista_query import few_shot_query, lmm_query
+from eval.controls import wrapper_sensitivity
 from eval.score import score_files
 
 RUNS = ("frequent_guess", "idefics_9b_instruct", "instruct_blip2_vicuna_13b")
@@ -123,6 +124,7 @@ def test_gold_is_right_under_every_protocol(score, problems, gold, protocol):
     assert score(MathVista(), gold, {pid: {"response": letter(p)} for pid, p in problems.items()}, protocol).correct == 1000
     texts = score(MathVista(), gold, {pid: {"response": p["answer"]} for pid, p in problems.items()}, protocol)
     assert [r["id"] for r in texts.rows if not r["correct"]] == ["168", "849"]
+    assert wrapper_sensitivity(MathVista(), MathVista().records(gold)[0], protocol)["scores"]["X"] == 1
 
 
 def test_our_robust_reading_stands_beside_the_official_one(score, problems, gold):

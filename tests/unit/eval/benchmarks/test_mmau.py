@@ -6,6 +6,7 @@ import pytest
 
 from eval.benchmarks.mmau import MMAU
 from eval.benchmarks.mmau_official import official_match, words
+from eval.controls import Control, answer_control, wrapper_sensitivity
 
 PEOPLE = ["Man", "Woman", "Child", "Robot"]
 YEARS = ["one thousand, nine hundred and ninety", "one thousand, nine hundred and ninety-one"]
@@ -120,6 +121,36 @@ def test_thirteen_categories_are_lists_and_27_records_repeat_an_option(gold):
     assert (kinds.count("gold_list_category"), kinds.count("gold_duplicate_option")) == (13, 27)
     categories = [r.meta["category"] for r in records]
     assert {c: categories.count(c) for c in set(categories)} == {"Reasoning": 677, "Information Extraction": 323}
+
+
+def test_floors_without_a_model_speak_the_words_of_the_rule(gold):
+    """The controls beside a run's score come to the same floors as a submission of first options does, under both protocols."""
+    bench = MMAU()
+    records = bench.records(gold)[0]
+    floors = {name: answer_control(bench, records, Control("always_first"), name) for name in bench.protocols}
+    assert floors == {"strict": {"n": 1000, "score": 0.395}, "official": {"n": 1000, "score": 0.398}}
+    assert all(wrapper_sensitivity(bench, records, name)["scores"]["X"] == 1 for name in bench.protocols)
+
+
+TOY = [("cat", "dog", "cat"), ("rain", "wind", "wind"), ("a horn", "a bell", "a horn"), ("one", "two", "two"), ("tram red", "red tram", "red tram")]
+
+
+@pytest.mark.parametrize("protocol, first, letter_b", [("strict", 2, 3), ("official", 3, 3)])
+def test_controls_on_a_toy_file_counted_by_hand(tmp_path, protocol, first, letter_b):
+    """Items 1 and 3 have their gold first. `tram red` is the same set of words as the gold `red tram`: the published rule takes it too."""
+    rows = [
+        {"id": str(i), "audio_id": "a.wav", "question": "q", "choices": [one, other], "answer": right, "task": "sound"}
+        for i, (one, other, right) in enumerate(TOY)
+    ]
+    (tmp_path / "toy.json").write_text(json.dumps(rows))
+    bench = MMAU()
+    records = bench.records(tmp_path / "toy.json")[0]
+    assert answer_control(bench, records, Control("always_first"), protocol) == {"n": 5, "score": first / 5}
+    assert answer_control(bench, records, Control("always_option", "B"), protocol) == {"n": 5, "score": letter_b / 5}
+    assert answer_control(bench, records, Control("always_option"), protocol)["score"] == 3 / 5
+    # the commonest place among the others: B at 3 of 4 for the items of A, a tie at 2 of 4 for those of B, where A comes first
+    common = answer_control(bench, records, Control("commonest_answer"), protocol)
+    assert common == {"n": 5, "score": (first - 2) / 5}
 
 
 def test_a_repeated_option_is_one_answer(score):

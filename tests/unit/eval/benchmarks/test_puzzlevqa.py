@@ -5,6 +5,7 @@ import json
 import pytest
 
 from eval.benchmarks.puzzlevqa import PuzzleVQA, official_choice
+from eval.controls import wrapper_sensitivity
 
 COLOURS = ["red", "blue", "green", "yellow"]
 
@@ -54,6 +55,8 @@ def test_gold_over_the_release(score, data_root, protocol):
     ]
     report = score(PuzzleVQA(), data_root / "puzzlevqa", rows, protocol)
     assert (report.correct, report.n) == (2000, 2000)
+    records = PuzzleVQA().records(data_root / "puzzlevqa")[0]
+    assert wrapper_sensitivity(PuzzleVQA(), records, protocol)["scores"]["X"] == 1
     assert len(report.breakdown["type"]) == 20
 
 

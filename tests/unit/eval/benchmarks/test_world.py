@@ -98,4 +98,5 @@ def test_the_written_solution_scores_under_both_protocols(world, tmp_path):
     for record in bench.load(Wanted(n=6, seed=2, level=bench.source.levels[0], media_dir=tmp_path)):
         for name in bench.protocols:
             assert bench.judge(record, protocol.completion(record), name).correct, (name, record.id)
-            assert bench.judge(record, bench.wrap(record, bench.gold(record, name), name), name).correct, (name, record.id)
+            said = bench.worded(record, bench.gold(record, name), name)
+            assert bench.judge(record, bench.wrap(record, said, name), name).correct, (name, record.id)

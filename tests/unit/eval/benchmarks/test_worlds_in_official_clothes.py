@@ -9,6 +9,7 @@ from eval.benchmarks.base import Wanted
 from eval.benchmarks.clevrer import Clevrer
 from eval.benchmarks.mathvista import MathVista
 from eval.benchmarks.mmau import MMAU
+from eval.controls import wrapper_sensitivity
 from eval.passes import MediaStore
 from eval.run import evaluate
 from eval.score import score_files
@@ -44,6 +45,17 @@ def test_gold_scores_100_under_every_protocol(dressed, score):
         ):
             report = score(kind(), gold, rows, name)
             assert report.score == 1.0 and report.problems == [], (name, [r for r in report.rows if not r["correct"]])
+
+
+def test_gold_through_the_controls_scores_100_too(dressed):
+    """Items without a right option among them, whose answer is `none`."""
+    kind, folder, gold = dressed
+    bench = kind(path=folder)
+    for name in bench.protocols:
+        records = [r for r in bench.records(gold)[0] if bench.asked(r, name)]
+        assert wrapper_sensitivity(bench, records, name)["scores"]["X"] == 1, name
+    if kind is Clevrer:
+        assert any(r.answer == [] for r in bench.records(gold)[0])
 
 
 class Seer:
