@@ -27,6 +27,7 @@ MEDIA_CONTROLS = ("blank_media", "shuffled_media", "shuffled_options")
 ANSWER_CONTROLS = ("always_first", "always_option", "longest_option", "random_option", "commonest_answer")
 FREE_CONTROLS = ("always_option", "longest_option", "random_option", "commonest_answer")  # cost nothing: they stand beside every score
 WRAPPERS = ("{}", "({})", "The answer is {}.", "Answer: {}", "**{}**")  # ways in which a model may dress a right answer
+OPTION_WRAPPERS = ("({letter}) {text}", "The answer is {text}.")  # and the one right option of several, by its letter and its text
 GREY, BLACK = 128, 0
 
 
@@ -138,13 +139,19 @@ def answer_control(benchmark: Benchmark, records: Sequence[Record], control: Con
 
 
 def wrapper_sensitivity(benchmark: Benchmark, records: Sequence[Record], protocol: str) -> dict[str, Any]:
-    """How much the grading depends on dress: the gold answer of every record in each of `WRAPPERS`, graded. {spread, scores: wrapper -> score}; a
-    protocol that reads tags strictly is expected to refuse some, and this says which."""
+    """How much the grading depends on dress: the gold answer of every record in each of `WRAPPERS` and, where any is a choice, of `OPTION_WRAPPERS`,
+    graded. {spread, scores: wrapper -> score}; a protocol that reads tags strictly is expected to refuse some, and this says which. A record that is
+    no choice goes without the dress of an option, so that every score is one over all records."""
+    plain = {r.id: benchmark.worded(r, benchmark.gold(r, protocol), protocol) for r in records}
+    said = {wrapper.format("X"): {id: wrapper.format(text) for id, text in plain.items()} for wrapper in WRAPPERS}
+    named = {r.id: (r.answer[0], r.options[LETTERS.index(r.answer[0])]) for r in records if r.answer_type == "choice"}
+    for wrapper in OPTION_WRAPPERS if named else ():
+        dressed = {id: wrapper.format(letter=letter, text=text) for id, (letter, text) in named.items()}
+        said[wrapper.format(letter="A", text="option text")] = {**plain, **dressed}
     scores = {}
-    for wrapper in WRAPPERS:
-        dressed = [benchmark.wrap(r, wrapper.format(benchmark.worded(r, benchmark.gold(r, protocol), protocol)), protocol) for r in records]
-        graded = [benchmark.judge(r, text, protocol) for r, text in zip(records, dressed, strict=True)]
-        scores[wrapper.format("X")] = benchmark.summarise(records, graded, protocol).score
+    for wrapper, texts in said.items():
+        graded = [benchmark.judge(r, benchmark.wrap(r, texts[r.id], protocol), protocol) for r in records]
+        scores[wrapper] = benchmark.summarise(records, graded, protocol).score
     return {"spread": max(scores.values()) - min(scores.values()), "scores": scores}
 
 

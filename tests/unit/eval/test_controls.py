@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data import protocol
 from data.record import MediaRef, Record
-from eval.benchmarks.base import Wanted
+from eval.benchmarks.base import Graded, Wanted
+from eval.benchmarks.records import RecordsBenchmark
 from eval.controls import (
     Control,
     answer_control,
@@ -133,3 +135,21 @@ def test_wrappers_show_what_the_protocol_takes(pictures):
     told = wrapper_sensitivity(benchmark, records, "strict")
     assert told["scores"]["X"] == told["scores"]["(X)"] == 1.0
     assert told["scores"]["The answer is X."] == 0.0 and told["spread"] == 1.0
+    assert list(told["scores"])[-2:] == ["(A) option text", "The answer is option text."]  # every item is a choice
+
+
+def test_options_are_dressed_by_letter_and_text_and_other_answers_stay_plain(pictures):
+    """A grader that takes the letter, or one sentence with the option's text in it: a letter in front costs the choice its point, not the number."""
+
+    class Picky(RecordsBenchmark):
+        def judge(self, record, completion, protocol_name):
+            answer = protocol.parse(completion).answer
+            right = answer in (record.answer[0], "The answer is bb.") if record.options else answer == record.answer[0]
+            return Graded(right, float(right), "", answer)
+
+    bench = Picky(path=pictures(1).path)
+    records = [item(0), Record(id="n", question="?", answer=["3"], answer_type="integer")]
+    scores = wrapper_sensitivity(bench, records, "strict")["scores"]
+    assert (scores["X"], scores["(A) option text"], scores["The answer is option text."]) == (1.0, 0.5, 1.0)
+    assert scores["The answer is X."] == 0.0
+    assert "(A) option text" not in wrapper_sensitivity(bench, records[1:], "strict")["scores"]

@@ -129,7 +129,9 @@ def test_floors_without_a_model_speak_the_words_of_the_rule(gold):
     records = bench.records(gold)[0]
     floors = {name: answer_control(bench, records, Control("always_first"), name) for name in bench.protocols}
     assert floors == {"strict": {"n": 1000, "score": 0.395}, "official": {"n": 1000, "score": 0.398}}
-    assert all(wrapper_sensitivity(bench, records, name)["scores"]["X"] == 1 for name in bench.protocols)
+    dressed = {name: wrapper_sensitivity(bench, records, name)["scores"] for name in bench.protocols}
+    named = {name: (scores["X"], scores["(A) option text"], scores["The answer is option text."]) for name, scores in dressed.items()}
+    assert named["official"] == (1, 0.967, 0.907)  # what the published rule costs whoever dresses the right answer
 
 
 TOY = [("cat", "dog", "cat"), ("rain", "wind", "wind"), ("a horn", "a bell", "a horn"), ("one", "two", "two"), ("tram red", "red tram", "red tram")]
