@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.benchmarks.base import natural
+from eval.metrics import natural
 from eval.report import track
 from eval.report_samples import OUTCOMES, Source, group
 from eval.results import measure, measure_order, read_results, write_atomic

@@ -4,7 +4,9 @@ Items that share a medium are not independent, so wherever groups are given, res
 """
 
 import math
+import re
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -110,3 +112,13 @@ def _means(values: np.ndarray, groups: Sequence[Hashable], draws: int, seed: int
         picked = table[rng.integers(0, len(table), (min(200, draws - start), len(table)))].sum(1)
         means.append(picked[:, 0] / picked[:, 1])
     return np.concatenate(means)
+
+
+def share(hits: Sequence[bool]) -> dict[str, Any]:
+    """{n, correct, score} of a cell of a breakdown; score 0 where there is nothing."""
+    return {"n": len(hits), "correct": sum(hits), "score": sum(hits) / len(hits) if hits else 0.0}
+
+
+def natural(text: str) -> tuple[int, float, str]:
+    """Sort key for the values of an axis: numbers by size, before words."""
+    return (0, float(text), "") if re.fullmatch(r"-?\d+", text) else (1, 0.0, text)

@@ -1,11 +1,14 @@
-"""Where a number comes from: the code's commit, the device, the weights, the prompts."""
+"""Where a number comes from: the code's commit, the device, the weights, the prompts, the gold."""
 
 import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from data.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +39,12 @@ def prompt_sha256(prompts: Iterable[str]) -> str:
     for text in prompts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
+
+
+def gold_sha256(records: Iterable[Record]) -> str:
+    """A hash over ids, gold answers and options: two runs with the same one were graded against the same gold."""
+    lines = sorted(json.dumps([r.id, r.answer, r.options], ensure_ascii=False) for r in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def model_fingerprint(model: Any) -> str:

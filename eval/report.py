@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eval.benchmarks.base import natural
+from eval.metrics import natural
 from eval.prm_report import section as prm_section
 from eval.report_charts import curve
 from eval.results import measure, measure_order, read_results, write_atomic

@@ -15,11 +15,11 @@ from typing import Any
 from configs import registry
 from data.record import Record, read_jsonl, write_jsonl
 from eval.answering import Answerer, build_answerer
-from eval.benchmarks.base import Benchmark, Wanted, gold_sha256
+from eval.benchmarks.base import Benchmark, Wanted
 from eval.controls import parse_control
 from eval.judging import judge_controls, plan_passes, score_rows
 from eval.passes import MediaStore, run_passes
-from eval.provenance import commit, model_fingerprint, prompt_sha256
+from eval.provenance import commit, gold_sha256, model_fingerprint, prompt_sha256
 from eval.results import check_row, search_name
 
 ITEMS = "items"  # folder of a run that holds the records (and rendered media) of its benchmarks

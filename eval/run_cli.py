@@ -95,7 +95,7 @@ def named_things() -> dict[str, dict[str, str]]:
     things = {table.kind: dict.fromkeys(table.names(), "") for table in (*tables, ENCODERS, PROJECTORS)}
     for name in registry.BENCHMARKS.names():
         kind = registry.BENCHMARKS.get(name)
-        variants = registry.WORLDS.names() if kind.wants == "world" else registry.READERS.names() if kind.wants == "reader" else []
+        variants = registry.WORLDS.names() if kind.wants == "world" else registry.READERS.names() if kind.wants == "reader" else kind.variants
         note = f" ({', '.join(f'{name}/{v}' for v in variants)})" if variants else ""
         things["benchmark"][name] = "protocols: " + ", ".join(kind.protocols) + note
     things["control"] = dict.fromkeys(MEDIA_CONTROLS, "through the model") | dict.fromkeys(ANSWER_CONTROLS, "no model")

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from data.record import Record
-from eval.benchmarks.base import natural
 from eval.benchmarks.offline import JUDGED, Mark, OfflineBenchmark, Prediction, Problem, file_sha256, printable, read_json, valid_text
 from eval.extraction import MAX_LENGTH
-from eval.metrics import interval
+from eval.metrics import interval, natural
 
 NAMED = 20  # how many ids of one kind of problem are spelled out
 BOOTSTRAP_DRAWS = 400  # for measures that are no mean over items

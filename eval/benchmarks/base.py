@@ -12,21 +12,19 @@ answered in our own tags and graded strictly. To write one:
         def extract(self, record, completion, protocol): ...   # what was answered, with a reason code
         def grade(self, record, extraction, protocol): ...     # whether that is right
 
-A name may carry a variant behind a slash (`world/audio`, `mmau/mini`): it arrives in `self.variant`. Nothing here imports torch.
+A name may carry a variant behind a slash (`world/audio`, `mmau/mini`), one of `variants`: it arrives in `self.variant`. Nothing here imports torch.
 """
 
 import abc
 import dataclasses
-import hashlib
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from data import answers, protocol
 from data.record import Record
 from data.verdict import Verdict
+from eval.metrics import natural, share
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,8 +76,11 @@ class Benchmark(abc.ABC):
     axes: tuple[str, ...] = ()
     extractor: str = "tags/1"
     wants: Literal["world", "reader"] | None = None  # what whoever opens the benchmark hands in as `source`, found by the variant
+    variants: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # what a variant may be called elsewhere -> its files
 
     def __init__(self, variant: str = "", path: Path | None = None, source: Any = None, **options: Any):
+        if variant and self.wants is None and variant not in self.variants:
+            raise ValueError(f"benchmark {self.name!r} has no variant {variant!r} (variants: {', '.join(self.variants) or 'none'})")
         self.variant, self.path, self.source, self.options = variant, path, source, options
         self.configure(**options)
 
@@ -143,20 +144,5 @@ class Benchmark(abc.ABC):
             for axis in self.axes:
                 for value in self.axis_values(record, axis):
                     cells.setdefault(axis, {}).setdefault(value, []).append(row.correct)
-        breakdown = {axis: {v: _share(hits) for v, hits in sorted(by.items(), key=lambda kv: natural(kv[0]))} for axis, by in cells.items()}
-        return Summary(**_share([g.correct for _, g in rows]), breakdown=breakdown)
-
-
-def _share(hits: list[bool]) -> dict[str, Any]:
-    return {"n": len(hits), "correct": sum(hits), "score": sum(hits) / len(hits) if hits else 0.0}
-
-
-def natural(text: str) -> tuple[int, float, str]:
-    """Sort key: numbers by size, before words."""
-    return (0, float(text), "") if re.fullmatch(r"-?\d+", text) else (1, 0.0, text)
-
-
-def gold_sha256(records: Sequence[Record]) -> str:
-    """A hash over ids, gold answers and options: two runs with the same one were graded against the same gold."""
-    lines = sorted(json.dumps([r.id, r.answer, r.options], ensure_ascii=False) for r in records)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        breakdown = {axis: {v: share(hits) for v, hits in sorted(by.items(), key=lambda kv: natural(kv[0]))} for axis, by in cells.items()}
+        return Summary(**share([g.correct for _, g in rows]), breakdown=breakdown)

@@ -22,7 +22,8 @@ class MathVista(OfflineBenchmark):
     modality = "image"
     protocols = ("strict", "official", "official-2023", "official-ignore-empty")
     axes = official.AXES
-    gold_files = ("mathvista/testmini.json", "mathvista/test.json")
+    variants = {"testmini": ("mathvista/testmini.json",), "test": ("mathvista/test.json",)}
+    gold_files = (*variants["testmini"], *variants["test"])
     id_keys = ("pid", "id")
 
     def record(self, row: dict[str, Any], problems: list[Problem]) -> Record:

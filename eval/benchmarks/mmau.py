@@ -38,7 +38,8 @@ class MMAU(TokenSetBenchmark):
 
     name = "mmau"
     axes = ("task", "difficulty", "category", "sub-category")
-    gold_files = ("mmau/mmau-test-mini.json", "mmau/mmau-test.json")
+    variants = {"mini": ("mmau/mmau-test-mini.json",), "full": ("mmau/mmau-test.json",)}
+    gold_files = (*variants["mini"], *variants["full"])
     answer_keys = ("model_output", "model_prediction", "extraction", "prediction")
 
     def record(self, row: dict[str, Any], problems: list[Problem]) -> Record:

@@ -60,7 +60,8 @@ class Mark:
 
 
 class OfflineBenchmark(Benchmark):
-    """See the top of this file. `gold_files` are places under the data root; the `…_keys` are names of fields, the official one first."""
+    """See the top of this file. `gold_files` are places under the data root, `variants` those of each variant; the `…_keys` are names of fields, the
+    official one first."""
 
     gold_files: ClassVar[tuple[str, ...]] = ()
     id_keys: ClassVar[tuple[str, ...]] = ("id",)
@@ -158,16 +159,16 @@ class OfflineBenchmark(Benchmark):
         return [records[i] for i in order[: wanted.n]]
 
     def gold_path(self, path: Path) -> Path:
-        """The gold file: the path itself, or the first of `gold_files` under it."""
+        """The gold file: the path itself, or the first of the variant's files, or of `gold_files`, under it."""
         if path.is_file():
             return path
-        for name in self.gold_files:
+        names = self.variants.get(self.variant, self.gold_files)
+        for name in names:
             for found in (path / name, path / Path(name).name):
                 if found.exists():
                     return found
-        raise ValueError(
-            f"benchmark {self.name!r}: none of {', '.join(self.gold_files) or 'its files'} under {path} (docs/benchmarks/{self.page or self.name}.md)"
-        )
+        listed = ", ".join(names) or "its files"
+        raise ValueError(f"benchmark {self.name!r}: none of {listed} under {path} (docs/benchmarks/{self.page or self.name}.md)")
 
     def worded(self, record: Record, answer: Sequence[str], protocol_name: str) -> str:
         """An option's text where the benchmark asks for texts, otherwise its letter."""

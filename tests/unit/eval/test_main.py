@@ -16,6 +16,7 @@ def test_list_names_what_is_registered(capsys):
     things = json.loads(capsys.readouterr().out)
     assert things == named_things()
     assert "strict" in things["benchmark"]["world"] and "world/audio" in things["benchmark"]["world"]
+    assert things["benchmark"]["mathvista"].endswith("(mathvista/testmini, mathvista/test)")
     assert {"audio", "video", "vision"} <= set(things["world"]) and "conv" in things["encoder"] and "greedy" in things["strategy"]
     assert "blank_media" in things["control"]
 
@@ -26,6 +27,8 @@ def test_list_names_what_is_registered(capsys):
         (["run", "--model", "no/such/model", "--benchmark", "world/audio"], "no/such/model"),
         (["run", "--model", ".", "--benchmark", "world/sound"], "unknown world 'sound'"),
         (["run", "--model", ".", "--benchmark", "world/audio", "--control", "nothing"], "unknown control 'nothing'"),
+        (["run", "--model", ".", "--benchmark", "mmau/nonsense"], "no variant 'nonsense' (variants: mini, full)"),
+        (["score", "gsm8k/train", "predictions.json"], "no variant 'train' (variants: none)"),
         (["compare", "no/a", "no/b"], "no results at"),
         (["report", "no/run"], "no run directory at no/run"),
         (["leaderboard", "tests"], "holds results"),

@@ -7,9 +7,10 @@ import pytest
 from configs.schema import EvaluationConfig
 from data.record import read_jsonl
 from eval.answering import ModelAnswerer, build_answerer
-from eval.benchmarks.base import Wanted, gold_sha256
+from eval.benchmarks.base import Wanted
 from eval.item_log import read_items
 from eval.passes import MediaStore, batches
+from eval.provenance import gold_sha256
 from eval.results import check_row
 from eval.run import describe, evaluate, open_benchmark, per_item_stem, run_evaluations, stage_folder
 

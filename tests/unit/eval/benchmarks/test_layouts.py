@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from eval.benchmarks.mathvista import MathVista
 from eval.benchmarks.mmar import MMAR
+from eval.benchmarks.mmau import MMAU
 from eval.benchmarks.mmau_pro import MMAUPro
 from eval.benchmarks.mmvu import MMVU, letter_of, official_letter
 from eval.benchmarks.nextgqa import NExTGQA
@@ -55,6 +57,23 @@ def test_gold_through_the_controls_scores_100_under_every_protocol(tmp_path, ben
     for name in bench.protocols:
         records = [r for r in bench.records(tmp_path / "gold.json")[0] if bench.asked(r, name)]
         assert records and wrapper_sensitivity(bench, records, name)["scores"]["X"] == 1, name
+
+
+def test_a_variant_chooses_its_file_in_a_folder(tmp_path):
+    mini, full = "mmau-test-mini.json", "mmau-test.json"
+    for name in (mini, full):
+        (tmp_path / name).write_text("[]")
+    assert [MMAU(variant=v).gold_path(tmp_path).name for v in ("", "mini", "full")] == [mini, mini, full]
+    assert MMAU(variant="mini").gold_path(tmp_path / full).name == full  # a file that is named is that file
+    (tmp_path / full).unlink()
+    with pytest.raises(ValueError, match=r"none of mmau/mmau-test\.json under"):
+        MMAU(variant="full").gold_path(tmp_path)
+
+
+@pytest.mark.parametrize("kind, known", [(MMAU, "mini, full"), (MathVista, "testmini, test"), (MMVU, "none")])
+def test_an_unknown_variant_is_refused_with_the_known_ones(kind, known):
+    with pytest.raises(ValueError, match=rf"{kind.name}' has no variant 'nonsense' \(variants: {known}\)"):
+        kind(variant="nonsense")
 
 
 def test_axes_come_from_where_each_layout_keeps_them(score):
