@@ -22,7 +22,7 @@ class MathVista(OfflineBenchmark):
     modality = "image"
     protocols = ("strict", "official", "official-2023", "official-ignore-empty")
     axes = official.AXES
-    variants = {"testmini": ("mathvista/testmini.json",), "test": ("mathvista/test.json",)}
+    variants = {split: (f"mathvista/{split}.json", f"mathvista/{split}.jsonl") for split in ("testmini", "test")}  # published; fetched
     gold_files = (*variants["testmini"], *variants["test"])
     id_keys = ("pid", "id")
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from data.record import Record, Step
@@ -9,6 +10,7 @@ from eval import extraction
 from eval.benchmarks.offline import Mark, OfflineBenchmark, Prediction, Problem, text_of
 
 THRESHOLD = 0.5
+SUBSETS = ("gsm8k", "math", "olympiadbench", "omnimath")
 
 
 def first_error(scores: Sequence[float], threshold: float = THRESHOLD) -> int:
@@ -23,14 +25,33 @@ def f1(error_accuracy: float, correct_accuracy: float) -> float:
 
 
 class ProcessBench(OfflineBenchmark):
-    """A prediction is the index of the first wrong paragraph (-1: none), a critique that ends on it in a box, or `scores` per step."""
+    """A prediction is the index of the first wrong paragraph (-1: none), a critique that ends on it in a box, or `scores` per step. Gold is a file of
+    one subset, or the folder of several; a variant names one."""
 
     name = "processbench"
     modality = "text"
     protocols = ("official",)
     axes = ("subset", "kind", "generator", "final_answer_correct")
-    gold_files = ("processbench/processbench.jsonl", "processbench/gsm8k.json", "processbench/math.json")
+    variants = {subset: (f"processbench/{subset}.json", f"processbench/{subset}.jsonl") for subset in SUBSETS}  # published; fetched
+    gold_files = ("processbench/processbench.jsonl", *(name for names in variants.values() for name in names))
     payload_keys = ("scores",)
+
+    def gold_path(self, path: Path) -> Path:
+        """Without a variant the folder of all subsets, unless one file holds them together."""
+        found = super().gold_path(path)
+        return found.parent if path.is_dir() and not self.variant and found.stem in SUBSETS else found
+
+    def records(self, path: Path) -> tuple[list[Record], list[Problem]]:
+        if path.is_file():
+            return super().records(path)
+        found: list[Record] = []
+        problems: list[Problem] = []
+        for names in self.variants.values():
+            file = next((path / Path(name).name for name in names if (path / Path(name).name).is_file()), None)
+            records, wrong = super().records(file) if file is not None else ([], [])
+            found += records
+            problems += wrong
+        return found, problems
 
     def record(self, row: dict[str, Any], problems: list[Problem]) -> Record:
         id, label = str(row["id"]), row.get("label")

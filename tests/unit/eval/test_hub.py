@@ -8,6 +8,7 @@ import pytest
 from eval.__main__ import main
 from eval.benchmarks.base import Wanted
 from eval.benchmarks.mathvista import MathVista
+from eval.benchmarks.processbench import ProcessBench
 from eval.hub import ending, fetch
 
 datasets = pytest.importorskip("datasets")
@@ -53,6 +54,28 @@ def test_rows_and_bytes_land_where_the_benchmark_reads_them(tmp_path):
     before = path.read_bytes()
     fetch(str(tmp_path / "hub"), tmp_path / "out", "test", media={"decoded_image": "image"})
     assert path.read_bytes() == before  # again gives the same
+
+
+def test_a_folder_that_was_fetched_into_is_one_that_the_benchmark_reads(tmp_path):
+    """The commands of docs/benchmarks/mathvista.md and processbench.md, then the folder they name as the benchmark's."""
+    fetch(str(mathvista(tmp_path)), tmp_path / "mathvista", "test", media={"decoded_image": "image"})
+    for bench in (MathVista(path=tmp_path / "mathvista"), MathVista(variant="test", path=tmp_path / "mathvista"), MathVista(path=tmp_path)):
+        assert bench.gold_path(bench.path) == tmp_path / "mathvista" / "test.jsonl"
+    assert len(MathVista(path=tmp_path / "mathvista").load(Wanted())) == 3
+
+    (tmp_path / "steps" / "data").mkdir(parents=True)
+    for subset in ("gsm8k", "math"):
+        rows = [
+            {"id": f"{subset}-{i}", "generator": "g", "problem": "p", "steps": ["a", "b"], "final_answer_correct": True, "label": i - 1}
+            for i in range(2)
+        ]
+        datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "steps" / "data" / f"{subset}-00000-of-00001.parquet"))
+    for subset in ("gsm8k", "math"):
+        fetch(str(tmp_path / "steps"), tmp_path / "processbench", subset)
+    assert {r.meta["subset"] for r in ProcessBench(path=tmp_path / "processbench").load(Wanted())} == {"gsm8k", "math"}
+    assert ProcessBench().gold_path(tmp_path) == tmp_path / "processbench"
+    (one, two) = ProcessBench(variant="math", path=tmp_path / "processbench").load(Wanted())
+    assert {one.id, two.id} == {"math-0", "math-1"}
 
 
 def test_media_without_a_path_of_their_own_get_one(tmp_path):

@@ -16,7 +16,7 @@ def test_list_names_what_is_registered(capsys):
     things = json.loads(capsys.readouterr().out)
     assert things == named_things()
     assert "strict" in things["benchmark"]["world"] and "world/audio" in things["benchmark"]["world"]
-    assert things["benchmark"]["mathvista"].endswith("(mathvista/testmini, mathvista/test)")
+    assert things["benchmark"]["mathvista"].endswith("(mathvista/testmini, mathvista/test)"), things["benchmark"]["mathvista"]
     assert {"audio", "video", "vision"} <= set(things["world"]) and "conv" in things["encoder"] and "greedy" in things["strategy"]
     assert "blank_media" in things["control"]
 
