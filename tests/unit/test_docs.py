@@ -1,15 +1,19 @@
 """What the documentation says is true: its examples run, its files exist, its recipes parse."""
 
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 
 import configs.registry
 import models.registry
+import train
 from configs.registry import REWARDS, TRANSFORMS, WORLDS
 from data import protocol
 from data.record import Record, Step
@@ -18,7 +22,8 @@ from models.registry import PROJECTORS, Registry
 from training.rewards.rollout import Rollout
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_the_example_reward_reads_the_verdict(examples):
     assert [reward(rollout) for rollout in rollouts] == [1.0, 0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@each_page
 def test_files_that_a_page_names_exist(page):
     named = set(re.findall(r"`((?:configs|data|models|training|reasoning|eval|bench|tests|docs)/[\w./-]*)`", page.read_text()))
     named |= {f"{page.parent.relative_to(ROOT)}/{link}" for link in re.findall(r"\]\(([\w./-]+)\)", page.read_text())}
@@ -96,10 +101,57 @@ def test_files_that_a_page_names_exist(page):
     assert [name for name in sorted(named) if not made_by_a_run.search(name) and not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@each_page
 def test_recipes_that_a_page_starts_exist(page):
     commands = re.findall(r"train\.py\s+(configs/[\w./-]+\.yaml)", page.read_text())
     assert [recipe for recipe in commands if not (ROOT / recipe).is_file()] == []
+
+
+def documented_commands(page: Path) -> list[str]:
+    """Every `python -m PACKAGE …` and `python train.py …` of a page: whole lines of its blocks, with what a backslash continues, and inline code."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines()] + re.findall(r"`([^`]+)`", prose)
+    return [line for line in lines if re.match(r"python (-m|train\.py) ", line)]
+
+
+def taken(command: str, monkeypatch) -> bool:
+    """Whether the argument parser that a command names takes it; nothing behind the parser is run. Of what is shortened (to its name, or
+    by `…`) the options that it does name must exist: parsers look at them all before they give help."""
+    _, entry, *words = shlex.split(command, comments=True)
+    package, *words = words if entry == "-m" else [entry, *words]
+    words += ["--help"] if len(words) == 1 or "…" in words else []
+    try:
+        if package == "train.py":
+            monkeypatch.setattr(train, "_run", lambda options: 0)
+            return train.main(words) == 0
+        main = importlib.import_module(f"{package}.__main__")
+        if package == "models":
+            return bool(main.parser().parse_args(words))
+        known = typer.main.get_command(main.app)
+        for each in getattr(known, "commands", {"": known}).values():
+            each.callback = lambda **given: None
+        known.main(words)
+    except SystemExit as stop:
+        return not stop.code
+    return True
+
+
+@each_page
+def test_commands_that_a_page_shows_are_ones_that_the_command_lines_take(page, monkeypatch):
+    assert [command for command in documented_commands(page) if not taken(command, monkeypatch)] == []
+
+
+def test_the_check_of_commands_finds_them_and_refuses_what_does_not_exist(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    block = "python -m eval run --model a \\\n  --benchmark b   # why\npython train.py x.yaml --wet\n"
+    page.write_text(f"Ask `python -m eval list`.\n```bash\n{block}```\n")
+    found = documented_commands(page)
+    assert [shlex.split(line, comments=True)[-1] for line in found] == ["b", "--wet", "list"]
+    assert [taken(command, monkeypatch) for command in found] == [True, False, True]
+    wrong = ("models ask x --question q --wet", "eval run --model a --benchmark b --wet", "eval ran", "bench … --wet")
+    assert not any(taken(f"python -m {command}", monkeypatch) for command in wrong)
 
 
 def test_citation_names_title_version_and_licence():
