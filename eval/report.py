@@ -14,7 +14,7 @@ from typing import Any
 from eval.metrics import natural
 from eval.prm_report import section as prm_section
 from eval.report_charts import curve
-from eval.results import measure, measure_order, read_results, write_atomic
+from eval.results import measure, measure_order, read_results, search_name, write_atomic
 
 TEMPLATE = "report.html.j2"
 CURVES = ("loss", "reward", "accuracy", "entropy", "kl", "effective_ratio", "grad_norm", "tokens_per_s", "lr")  # drawn first, in this order
@@ -110,10 +110,8 @@ def track(row: dict[str, Any]) -> dict[str, Any]:
     low, high = (100 * x for x in row["ci95"])
     hidden = {"shuffled_options"} | ({"always_first"} if "always_option" in row["controls"] else set())  # the best letter says more than the first
     floors = [{"name": FLOORS.get(k, k.replace("_", " ")), "at": 100 * v} for k, v in row["controls"].items() if k not in hidden]
-    search = row["strategy"] if row["scorer"] is None else f"{row['strategy']} · {row['scorer']}"
-    samples = f" ×{row['samples']}" if row["samples"] > 1 else ""
     return {
-        "stage": row["stage"], "strategy": "" if row["strategy"] == "greedy" else search + samples, "benchmark": measure(row)[0],
+        "stage": row["stage"], "strategy": "" if row["strategy"] == "greedy" else search_name(row), "benchmark": measure(row)[0],
         "level": row["level"], "modality": row["modality"], "protocol": row["protocol"], "n": row["n"], "score": 100 * row["score"], "low": low,
         "high": high, "floors": floors, "floor": max((f["at"] for f in floors), default=0.0), "row": row,
     }  # fmt: skip

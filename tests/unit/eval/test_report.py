@@ -12,12 +12,12 @@ from data.media import write_media
 from data.record import MediaRef, Record, write_jsonl
 from eval.answering import Answered
 from eval.leaderboard import browser, gather, panels, write_leaderboard
-from eval.report import write_report
+from eval.report import track, write_report
 from eval.report_charts import number, reduce_points, running_mean, span
 from eval.report_media import show, spectrogram
 from eval.report_samples import choose, outcome
-from eval.results import write_results
-from eval.run import evaluate, open_benchmark
+from eval.results import read_results, write_results
+from eval.run import describe, evaluate, open_benchmark
 from models.media import Media
 
 NASTY = 'Is <script>alert(1)</script> & "this" {{ 7 * 7 }} safe?'
@@ -73,6 +73,14 @@ def test_one_file_that_refers_to_nothing(run):
     text = write_report(run).read_text()
     assert not re.findall(r"""(?:src|href|action)=["'](?!data:|#)""", text) and "@import" not in text and "url(" not in text
     assert "http" not in re.sub(r"data:[^\"']*", "", text).replace("http://www.w3.org", "")
+
+
+def test_a_search_is_called_the_same_everywhere(run):
+    row = read_results(run)["evaluations"][0]
+    searched = row | {"strategy": "best_of_n", "scorer": "prm", "samples": 8}
+    voted = row | {"strategy": "majority", "samples": 4}
+    assert [track(r)["strategy"] for r in (row, searched, voted)] == ["", "best of n of 8 by prm", "majority of 4"]
+    assert f" {track(searched)['strategy']}  " in describe(searched)
 
 
 def test_every_number_stands_with_what_it_must_be_read_against(run):
