@@ -108,7 +108,8 @@ def read_response(response: Any, question_type: str, answer_type: str, choices: 
 
 
 def quick_extract(response: str) -> str | None:
-    """The published optional shortcut: what stands in quotes in `The answer is "…".`; greedy, so two such phrases on one line give one span."""
+    """The published shortcut (option `quick_extract`): what stands in quotes in `The answer is "…".`; greedy: two such phrases on one line give one
+    span."""
     for line in response.split("\n"):  # as `The answer is "(.*)"\.` finds it, which takes quadratic time over phrases without an end
         begin, end = line.find(QUOTED) + len(QUOTED), line.rfind('".')
         if QUOTED in line and begin <= end:

@@ -18,6 +18,7 @@ HINTS = {
     "e.g., [1, 2, 3], [1.2, 1.3, 1.4], at the end.",
     "code": "Hint: Please generate a python code to solve the problem",
 }
+CUES = {"solution": "Solution: ", "code": "Python code: "}
 
 
 def hint(problem: dict[str, Any]) -> str:
@@ -49,14 +50,13 @@ def lmm_query(problem: dict[str, Any]) -> str:
 
 
 def few_shot_query(problem: dict[str, Any], examples: Sequence[str] = (), caption: str = "", image_text: str = "", kind: str = "solution") -> str:
-    """The query for a text-only model. `examples` are worked examples, already laid out; `kind` is `solution` or `code`."""
-    cue = {"solution": "Solution: ", "code": "Python code: "}[kind]
+    """The query for a text-only model. `examples` are worked examples, already laid out; `kind` is one of `CUES`."""
     parts = (
         _question(problem),
         _choices(problem),
         f"Image description: {caption}" if caption else "",
         f"Image detected text: {image_text}" if image_text else "",
         hint(problem) if kind == "solution" else HINTS["code"],
-        cue,
+        CUES[kind],
     )
     return "\n\n".join([*examples, "\n".join(filter(None, parts))]).strip()

@@ -7,8 +7,10 @@ import pytest
 
 from eval import extraction
 from eval.benchmarks import mathvista_official as official
+from eval.benchmarks.base import Wanted
 from eval.benchmarks.mathvista import MathVista
 from eval.benchmarks.mathvista_query import few_shot_query, lmm_query
+from eval.benchmarks.offline import Prediction
 from eval.controls import wrapper_sensitivity
 from eval.score import score_files
 
@@ -84,6 +86,51 @@ def test_the_layout_for_text_models_ends_on_its_cue():
     assert few_shot_query(problem, kind="code").endswith("Python code:")
     with pytest.raises(ValueError, match="no hint"):
         lmm_query({**problem, "answer_type": "colour"})
+
+
+def test_the_layout_for_text_models_is_an_option_and_goes_without_images(tmp_path):
+    row = {"question": "How many?", "unit": None, "choices": None, "question_type": "free_form", "answer_type": "integer", "precision": None}
+    (tmp_path / "testmini.json").write_text(json.dumps({"7": {**row, "pid": "7", "image": "images/7.png", "answer": "3", "metadata": {}}}))
+    (tmp_path / "captions.json").write_text(json.dumps({"args": {}, "texts": {"7": "three <|image|> cups"}}))
+    bench = MathVista(path=tmp_path, query="solution", captions=str(tmp_path / "captions.json"), examples=["Question: q\nSolution: s"])
+    (record,) = bench.load(Wanted())  # its image is not there, and is not missed
+    assert record.media == [] and bench.modality == "text"
+    prompt = bench.prompt(record, "official", "Think first.")
+    assert prompt.startswith("Think first.\n\nQuestion: q\nSolution: s\n\nQuestion: How many?\nImage description: three < |image|> cups\nHint: ")
+    assert prompt.endswith("\nSolution:")
+    assert MathVista(query="code").prompt(record, "official").endswith("solve the problem\nPython code:")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"query": "few"}, "'few' is not one of lmm, solution, code"),
+        ({"captions": "x.json"}, "are for query solution or code"),
+        ({"cap": 1}, "no option 'cap'"),
+    ],
+)
+def test_wrong_options_are_named(options, said):
+    with pytest.raises(ValueError, match=said):
+        MathVista(**options)
+
+
+def test_texts_that_are_none_are_named(tmp_path):
+    (tmp_path / "texts.json").write_text('{"texts": {"7": [1]}}')
+    with pytest.raises(ValueError, match=r"texts\.json: not a JSON object of pid and text"):
+        MathVista(query="solution", image_texts=str(tmp_path / "texts.json"))
+
+
+def test_the_published_shortcut_is_an_option(tmp_path):
+    """It hands on the quoted words as they stand, before any model or rule of ours is asked."""
+    row = {"question": "Which?", "unit": None, "choices": ["one", "two"], "question_type": "multi_choice", "answer_type": "text", "precision": None}
+    (tmp_path / "testmini.json").write_text(json.dumps({"7": {**row, "pid": "7", "answer": "two", "metadata": {}}}))
+    record = MathVista().records(tmp_path / "testmini.json")[0][0]
+    quick, plain = MathVista(quick_extract=True), MathVista()
+    quoted = 'So. The answer is "(B) two".'
+    assert [b.judge(record, quoted, "official").extracted for b in (quick, plain)] == ["(B) two", "B"]
+    assert [b.judge(record, "I say two.", "official").extracted for b in (quick, plain)] == ["B", "B"]
+    asked = Prediction("7", None, quoted, frozenset(["response"]))
+    assert quick.judge_prompt(record, asked, "official") is None and plain.judge_prompt(record, asked, "official") is not None
 
 
 def constant(problems, field, value):
