@@ -76,12 +76,6 @@ def hardened(labels: Sequence[Label]) -> list[int | None]:
     return [None if label is None else int(label >= 0.5) for label in labels]
 
 
-def expected_agreement(rates: Sequence[float], samples: int) -> float:
-    """The agreement that binomial noise alone predicts for hard labels at threshold 0 on steps that are right, whose completions succeed at these
-    rates: mean of 1 - (1 - p)^N."""
-    return math.fsum(1 - false_minus(p, samples) for p in rates) / len(rates)
-
-
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 

@@ -62,7 +62,8 @@ def monotone(labels: Sequence[int | None]) -> list[int | None]:
 
 
 def stop_early(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """What a sampler that stops at the first measured zero would have paid for: everything behind it is unmeasured."""
+    """What a sampler that stops at the first measured zero has paid for: everything behind it is unmeasured. The published rule in the plain, kept as
+    the reference for `training.step_labelling.measure_steps`, which follows no branch behind a zero in the first place."""
     for i, estimate in enumerate(estimates):
         if estimate.valid and not estimate.correct:
             return [*estimates[: i + 1], *[UNMEASURED] * (len(estimates) - i - 1)]
@@ -143,7 +144,8 @@ def _up_to(error: int | None, count: int) -> list[int | None]:
 
 
 def merge_steps(pieces: Sequence[str], most: int, delimiter: str = "\n") -> list[str]:
-    """At most `most` steps: consecutive pieces joined in groups of ceil(len / most), so that 25 pieces with most=12 become 9."""
+    """At most `most` steps: consecutive pieces joined in groups of ceil(len / most), so that 25 pieces with most=12 become 9. VisualPRM's published
+    rule, kept as a reference for whoever brings its solutions here: ours have one step a line, and are never joined."""
     if most < 1:
         raise ValueError(f"a solution needs at least one step, not {most}")
     size = max(1, math.ceil(len(pieces) / most))

@@ -17,7 +17,7 @@ from data.drawn_solutions import GIVEN, Drawn, exactly_labelled
 from data.record import Record
 from data.solutions import Label
 from data.step_errors import corrupt
-from data.step_labels import Estimate, consensus, hard_labels, monotone, soft_labels, solution_labels
+from data.step_labels import UNMEASURED, Estimate, consensus, hard_labels, monotone, soft_labels, solution_labels
 from data.worlds.base import generator
 
 ROWS = 1024  # completions that are drawn at a time
@@ -119,7 +119,7 @@ def measure_steps(model: Any, processor: Any, batch: dict[str, Tensor], drawn: S
     from models.sampler import Session
 
     lines = [_pieces(d.solution.steps) for d in drawn]
-    estimates: list[list[Estimate]] = [[Estimate(0, 0)] * len(line) for line in lines]
+    estimates: list[list[Estimate]] = [[UNMEASURED] * len(line) for line in lines]
     session = Session.prefill(model, batch)
     place = {i: d.owner for i, d in enumerate(drawn)}  # the row of the session at which each solution that is still followed stands
     for level in range(max((len(line) for line in lines), default=0)):

@@ -54,7 +54,8 @@ def vlprm_reward(positive: float, length: int) -> float:
 
 
 def vlprm_select(positives: Sequence[float], lengths: Sequence[int]) -> int:
-    """Index of the candidate that VL-PRM picks; where all are judged negative, the one with the smallest p(-)."""
+    """Index of the candidate that VL-PRM picks; where all are judged negative, the one with the smallest p(-). The published rule as a whole, kept as
+    the reference for the scorer `vlprm`, whose values must lead best-of-n to the same candidate."""
     if not positives:
         raise ValueError("no candidates to select from")
     rewards = [vlprm_reward(p, n) for p, n in zip(positives, lengths, strict=True)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.label_report import expected_agreement, hardened, histogram, label_report
+from data.label_report import hardened, histogram, label_report
 from data.record import Record
 from data.solutions import LabelledSolution
 from data.step_labels import Estimate, hard_labels, monotone
@@ -57,4 +57,3 @@ def test_monte_carlo_agrees_with_the_verifier_as_far_as_binomial_noise_lets_it()
     expected = (survive + (4 * len(rows) - sound)) / (4 * len(rows))
     assert report["agreement"]["steps"] == pytest.approx(expected, abs=3 * np.sqrt(expected * (1 - expected) / (4 * len(rows))))
     assert report["agreement"]["right"] == 1.0  # no wrong step is ever called right by such a policy
-    assert expected_agreement([0.06], 16) == pytest.approx(1 - 0.94**16)

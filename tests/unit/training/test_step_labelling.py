@@ -8,7 +8,7 @@ import torch
 from data import protocol
 from data.drawn_solutions import distinct_solutions, pass_rates
 from data.record import Record, Step
-from data.step_labels import Estimate
+from data.step_labels import Estimate, stop_early
 from models.configuration import FocalConfig
 from models.modeling import FocalModel
 from models.prm import FocalPRM
@@ -141,6 +141,7 @@ def test_monte_carlo_on_one_tree(reasoner, monkeypatch):
     assert seen[4] == seen[0] and alone[0] == found[0]
     later = measure_steps(model, processor, batch, drawn, settings.model_copy(update={"early_stop": False}), (0,))
     assert [e.valid for e in later[1]] == [4, 4, 4]
+    assert found == [stop_early(line) for line in later]
 
 
 def test_real_completions_are_judged_by_the_gold_answer(reasoner):
