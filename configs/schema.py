@@ -134,17 +134,17 @@ class EvaluationConfig(Strict):
 
     benchmark: str
     level: int | None = None
-    n: int = 300
+    n: int = Field(300, ge=1)
     seed: int = 1000
     path: str | None = None
     options: dict[str, Any] = {}
     families: list[str] | None = None
-    batch_size: int = 64
-    max_new_tokens: int = 200
+    batch_size: int = Field(64, ge=1)
+    max_new_tokens: int = Field(200, ge=1)
     protocol: str | None = None
     controls: list[str] = ["blank_media", "shuffled_media"]
     after: list[str] | None = None
-    strategies: list[dict[str, Any]] = [{"name": "greedy"}]
+    strategies: list[dict[str, Any]] = Field([{"name": "greedy"}], min_length=1)
 
 
 class SweepConfig(Strict):
