@@ -56,6 +56,14 @@ class MediaSpec:
     max_wall_s: float = 60.0
     repeat_frames: bool = False
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "repeat_frames" or (value is None and field.default is None):
+                continue
+            if value is None or not value > 0:  # also where it is not a number
+                raise ValueError(f"media setting {field.name} is {value}: it must be above 0")
+
 
 def decode(path: str | os.PathLike, kind: str, spec: MediaSpec, start_s: float | None = None, end_s: float | None = None) -> Media:
     """The medium at `path`, or of a sound or video its part from `start_s` to `end_s`. kind: audio | image | video | frames (a folder of images, in
