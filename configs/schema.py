@@ -74,11 +74,12 @@ class ModelConfig(Strict):
 
 
 class MediaSettings(Strict):
-    """Decoding budgets; they are written into every result."""
+    """Decoding budgets, as `models.media.MediaSpec` says them; they are written into every result."""
 
     sample_rate: int = Field(default=16_000, gt=0)
     max_seconds: float = Field(default=30.0, gt=0)
     num_frames: int = Field(default=10, gt=0)
+    fps: float | None = Field(default=None, gt=0)
     frame_size: int | None = Field(default=None, gt=0)
     max_pixels: int = Field(default=50_000_000, gt=0)
     max_bytes: int = Field(default=500_000_000, gt=0)

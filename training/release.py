@@ -79,10 +79,11 @@ def card(model: Any, recipe: Recipe, run_dir: Path) -> str:
     example = {"audio": ("<|audio|>", "Which sound is the first?", "x.wav"), "video": ("<|video|>", "Describe the video.", "x.mp4")}
     placeholder, question, file = example.get(first, ("<|image|>", "Describe the bar chart.", "x.png"))
     media = recipe.data.media
+    frames = f"{media.num_frames} frames" if media.fps is None else f"{media.fps:g} frames a second up to {media.num_frames}"
     return CARD.format(
         name=recipe.name, parameters=sum(p.numel() for p in model.parameters()), streams=" and ".join(f"{s} in" for s in streams) or "text only",
         placeholder=placeholder, question=question, file=file, data=_data(recipe), scores=_scores(run_dir),
-        media=f"{media.sample_rate} Hz, {media.num_frames} frames, at most {media.max_seconds:g} s", recipe=to_yaml(recipe),
+        media=f"{media.sample_rate} Hz, {frames}, at most {media.max_seconds:g} s", recipe=to_yaml(recipe),
     )  # fmt: skip
 
 

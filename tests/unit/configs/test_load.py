@@ -104,9 +104,9 @@ def test_a_mistake_is_named_with_its_remedy(write, override, words):
     assert [word for word in words if word not in message] == []
 
 
+MEDIA_NUMBERS = ("sample_rate", "max_seconds", "num_frames", "fps", "frame_size", "max_pixels", "max_bytes", "max_wall_s")
 BOUNDED = [
-    *(f"data.media.{key}={value}" for key in ("sample_rate", "max_seconds", "num_frames", "frame_size", "max_pixels", "max_bytes", "max_wall_s")
-      for value in (0, -1)),
+    *(f"data.media.{key}={value}" for key in MEDIA_NUMBERS for value in (0, -1)),
     *(f"stages.sft.{line}" for line in (
         "lr=-1", "lr=0", "lr=.nan", "muon_lr=0", "lr_parts={llm: -0.5}", "weight_decay=-0.1", "warmup=7", "warmup=-0.1", "schedule_steps=0", "clip=0",
         "clip=-1", "num_workers=-1", "save_every=-1", "max_tokens=0", "steps=0", "batch_size=0", "token_budget=0", "token_weights.alpha=0.5",

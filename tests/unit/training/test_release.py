@@ -65,6 +65,7 @@ def test_the_card_says_what_the_run_says(made, tmp_path):
     assert "| world/audio | 2 | sft | greedy | strict | 40 | 62.5 | 47.0-75.8 | blank_media 25.0, shuffled_media - |" in text
     assert "16000 Hz, 7 frames, at most 12.5 s" in text and "## Limits" in text
     assert '"<|audio|>Which sound is the first?"' in text and 'media=["x.wav"]' in text
+    assert "16000 Hz, 2.5 frames a second up to 7, at most 12.5 s" in card(model, made("data.media.fps=2.5")[2], tmp_path)
     header, resolved = text.split("---\n")[1], text.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(header)["license"] == "apache-2.0" and yaml.safe_load(header)["library_name"] == "transformers"
     (tmp_path / "again.yaml").write_text(resolved)
