@@ -136,13 +136,6 @@ def measure(row: dict[str, Any]) -> tuple[str, int | None, str]:
     return " ".join(filter(None, told)), row["level"], row["protocol"]
 
 
-def search_name(row: dict[str, Any]) -> str:
-    """How an answer was searched for, in words: `greedy`, `best of n of 8 by prm`."""
-    scorer = f" by {row['scorer']}" if row["scorer"] else ""
-    count = f" of {row['samples']}" if row["samples"] > 1 else ""
-    return f"{row['strategy']}{count}{scorer}".replace("_", " ")
-
-
 def measure_order(key: tuple[str, int | None, str]) -> tuple:
     """Sort key of measures: by name, rows without a level first."""
     return key[0], key[1] is not None, key[1] or 0, key[2]

@@ -20,8 +20,9 @@ from eval.controls import parse_control
 from eval.judging import judge_controls, plan_passes, score_rows
 from eval.passes import MediaStore, run_passes
 from eval.provenance import commit, model_fingerprint, prompt_sha256
-from eval.results import check_row, search_name
+from eval.results import check_row
 from reasoning.build import build_strategy
+from reasoning.names import search_name
 
 ITEMS = "items"  # folder of a run that holds the records (and rendered media) of its benchmarks
 

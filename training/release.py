@@ -9,7 +9,9 @@ from typing import Any
 
 from configs.load import to_yaml
 from configs.schema import Recipe
+from reasoning.names import search_name
 
+ORACLE = "oracle"  # the scorer whose rows measure what is in the samples, not what the model finds
 CARD = """---
 library_name: transformers
 tags: [multimodal, audio, image, video, reasoning, focal]
@@ -103,12 +105,13 @@ def _scores(run_dir: Path) -> str:
     rows = json.loads(path.read_text())["evaluations"] if path.is_file() else []
     if not rows:
         return "Not evaluated."
-    lines = ["| benchmark | level | after | strategy | protocol | n | score | 95 % | controls |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| benchmark | level | after | search | protocol | n | score | 95 % | controls |", "|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
+        search = search_name(r) + (" (knows the answers: a ceiling, no score of this model)" if r["scorer"] == ORACLE else "")
         controls = ", ".join(f"{k} {_percent(v)}" for k, v in (r.get("controls") or {}).items()) or "-"
         low, high = r["ci95"]
         lines.append(
-            f"| {r['benchmark']} | {r['level']} | {r['stage']} | {r['strategy']} | {r['protocol']} | {r['n']} | {_percent(r['score'])} | "
+            f"| {r['benchmark']} | {r['level']} | {r['stage']} | {search} | {r['protocol']} | {r['n']} | {_percent(r['score'])} | "
             f"{_percent(low)}-{_percent(high)} | {controls} |"
         )
     return "\n".join(lines)
