@@ -20,7 +20,7 @@ from eval.controls import parse_control
 from eval.judging import judge_controls, plan_passes, score_rows
 from eval.passes import MediaStore, run_passes
 from eval.provenance import commit, model_fingerprint, prompt_sha256
-from eval.results import check_row
+from eval.results import check_row, mean_effective_ratio
 from reasoning.build import build_strategy
 from reasoning.names import search_name
 
@@ -77,15 +77,15 @@ def evaluate(
     run_passes(bench, protocol, records, passes, answerer, batch_size, instruction, on_bad)
     rows = {p.name: p.log.finish([r.id for r in records]) for p in passes}
     held = judge_controls(bench, records, wanted_controls, rows, protocol, seed)
-    row = {
+    return check_row({
         "stage": stage, "benchmark": name, "modality": bench.modality, "level": level,
         **{k: answerer.settings[k] for k in ("strategy", "scorer", "samples", "temperature")}, "seed": seed,
         **score_rows(bench, records, rows["sighted"], protocol),
-        "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held, "effective_ratio": None, **facts,
-        "per_item": relative(passes[0].log.path, root), "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
+        "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held,
+        "effective_ratio": mean_effective_ratio(root, stage), **facts, "per_item": relative(passes[0].log.path, root),
+        "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
         "commit": commit(), "wall_s": round(time.perf_counter() - start, 2),
-    }  # fmt: skip
-    return check_row(row)
+    })  # fmt: skip
 
 
 def check_evaluations(recipe: Any) -> None:
