@@ -20,6 +20,7 @@ from eval.compare import describe_place, full_name
 from eval.item_log import read_items
 from eval.metrics import accuracy, clustered_interval, paired_bootstrap
 from eval.results import mean_effective_ratio, measure, read_results, write_atomic
+from eval.run import check_evaluations
 from eval.study_table import table
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
@@ -38,6 +39,7 @@ def run_study(path: str | Path, runs_dir: str | Path, overrides: Sequence[str] =
     recipe = load_recipe(path, list(overrides))
     if recipe.study is None:
         raise ValueError(f"{path} has no study: section, so there is nothing to compare")
+    check_evaluations(recipe)  # the shared start is trained without them, and would come first
     folder = Path(runs_dir) / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     study, sweep = recipe.study, recipe.study.sweep
