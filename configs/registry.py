@@ -156,5 +156,6 @@ BENCHES = Registry(
         "sft": "bench.sft:sft",
         "fusion": "bench.fusion:fusion",
         "prm": "bench.prm:prm",
+        "startup": "bench.startup:startup",
     },
 )

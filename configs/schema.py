@@ -30,7 +30,7 @@ class TokenizerConfig(Strict):
     """`worlds`: build a small one from their text; `path`: a hub id or local folder (the protocol's tags are added to it)."""
 
     worlds: list[str] | None = None
-    vocab_size: int = 1024
+    vocab_size: int = Field(default=1024, gt=0)
     path: str | None = None
 
 
@@ -45,9 +45,9 @@ class StreamConfig(Strict):
 class LoraSettings(Strict):
     """PEFT LoRA on modules whose names end with one of `targets`, within the parts named (`llm`, `image.encoder`, `audio.projector` …)."""
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: int = Field(default=8, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[str] = ["q_proj", "v_proj"]
     parts: list[str] = ["llm"]
 
@@ -74,15 +74,16 @@ class ModelConfig(Strict):
 
 
 class MediaSettings(Strict):
-    """Decoding budgets; they are written into every result."""
+    """Decoding budgets, as `models.media.MediaSpec` says them; they are written into every result."""
 
-    sample_rate: int = 16_000
-    max_seconds: float = 30.0
-    num_frames: int = 10
-    frame_size: int | None = None
-    max_pixels: int = 50_000_000
-    max_bytes: int = 500_000_000
-    max_wall_s: float = 60.0
+    sample_rate: int = Field(default=16_000, gt=0)
+    max_seconds: float = Field(default=30.0, gt=0)
+    num_frames: int = Field(default=10, gt=0)
+    fps: float | None = Field(default=None, gt=0)
+    frame_size: int | None = Field(default=None, gt=0)
+    max_pixels: int = Field(default=50_000_000, gt=0)
+    max_bytes: int = Field(default=500_000_000, gt=0)
+    max_wall_s: float = Field(default=60.0, gt=0)
     repeat_frames: bool = False
 
 
@@ -97,7 +98,7 @@ class SourceConfig(Strict):
     path: str | None = None
     options: dict[str, Any] = {}
     split: str = "train"
-    limit: int | None = None
+    limit: int | None = Field(default=None, gt=0)
     transforms: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
@@ -113,7 +114,7 @@ class DataConfig(Strict):
     root: str = "datasets"
     media: MediaSettings = MediaSettings()
     sources: dict[str, SourceConfig] = {}
-    quarantine_limit: int = 100
+    quarantine_limit: int = Field(default=100, ge=0)
 
 
 class WeightsConfig(Strict):
@@ -134,24 +135,24 @@ class EvaluationConfig(Strict):
 
     benchmark: str
     level: int | None = None
-    n: int = 300
+    n: int = Field(default=300, ge=1)
     seed: int = 1000
     path: str | None = None
     options: dict[str, Any] = {}
     families: list[str] | None = None
-    batch_size: int = 64
-    max_new_tokens: int = 200
+    batch_size: int = Field(default=64, ge=1)
+    max_new_tokens: int = Field(default=200, ge=1)
     protocol: str | None = None
     controls: list[str] = ["blank_media", "shuffled_media"]
     after: list[str] | None = None
-    strategies: list[dict[str, Any]] = [{"name": "greedy"}]
+    strategies: list[dict[str, Any]] = Field(default=[{"name": "greedy"}], min_length=1)
 
 
 class SweepConfig(Strict):
     """One key of the recipe is tried at several values, once per arm and at a seed that no result uses; the best on `select` is kept."""
 
     key: str
-    values: list[float]
+    values: list[float] = Field(min_length=1)
     select: EvaluationConfig
     seed: int = 100
 
@@ -162,10 +163,10 @@ class StudyConfig(Strict):
 
     arms: dict[str, list[str]]
     baseline: str
-    seeds: list[int] = [0, 1, 2]
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     start: str | None = None
     sweep: SweepConfig | None = None
-    margin: float = 0.0
+    margin: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def known_baseline(self) -> "StudyConfig":

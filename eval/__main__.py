@@ -29,7 +29,7 @@ def run_command(
     model_name: Annotated[str | None, typer.Option(help="the name of the server's model")] = None,
     level: Annotated[int | None, typer.Option(help="level of a world")] = None,
     family: Annotated[list[str] | None, typer.Option(help="only these kinds of question (repeatable; a world's `perceive` needs naming)")] = None,
-    n: Annotated[int | None, typer.Option(help="how many items (default: 300 of a world, all of a file)")] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="how many items (default: 300 of a world, all of a file)")] = None,
     seed: Annotated[int, typer.Option(help="which items, and which random choices")] = 1000,
     data: Annotated[Path | None, typer.Option(help="the benchmark's file or folder")] = None,
     protocol: Annotated[str | None, typer.Option(help="default: the benchmark's first")] = None,

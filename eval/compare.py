@@ -6,7 +6,8 @@ from typing import Any
 
 from eval.item_log import read_items
 from eval.metrics import accuracy, cohens_h, detectable_difference, discordant, mcnemar, paired_bootstrap
-from eval.results import measure, read_results, search_name
+from eval.results import measure, read_results
+from reasoning.names import search_name
 
 
 def compare_runs(

@@ -14,7 +14,8 @@ from typing import Any
 from eval.metrics import natural
 from eval.prm_report import section as prm_section
 from eval.report_charts import curve
-from eval.results import measure, measure_order, read_results, search_name, write_atomic
+from eval.results import measure, measure_order, read_results, write_atomic
+from reasoning.names import search_name
 
 TEMPLATE = "report.html.j2"
 CURVES = ("loss", "reward", "accuracy", "entropy", "kl", "effective_ratio", "grad_norm", "tokens_per_s", "lr")  # drawn first, in this order

@@ -14,8 +14,9 @@ from data import protocol
 from data.worlds.base import judge_step
 from eval.compare import compare_items
 from eval.item_log import read_items
-from eval.results import measure, measure_order, search_name
+from eval.results import measure, measure_order
 from eval.run import kept_records
+from reasoning.names import search_name
 
 RIVAL = "majority"
 MODEL_SCORERS = ("prm", "orm", "self_judge")  # names begin with one of these

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.metrics import accuracy
 from eval.provenance import commit, device
 
 SCHEMA = 1
@@ -136,16 +137,19 @@ def measure(row: dict[str, Any]) -> tuple[str, int | None, str]:
     return " ".join(filter(None, told)), row["level"], row["protocol"]
 
 
-def search_name(row: dict[str, Any]) -> str:
-    """How an answer was searched for, in words: `greedy`, `best of n of 8 by prm`."""
-    scorer = f" by {row['scorer']}" if row["scorer"] else ""
-    count = f" of {row['samples']}" if row["samples"] > 1 else ""
-    return f"{row['strategy']}{count}{scorer}".replace("_", " ")
-
-
 def measure_order(key: tuple[str, int | None, str]) -> tuple:
     """Sort key of measures: by name, rows without a level first."""
     return key[0], key[1] is not None, key[1] or 0, key[2]
+
+
+def mean_effective_ratio(run_dir: Path, stage: str | None = None) -> float | None:
+    """The share of groups with something to tell, in [0, 1], meaned over the steps of a stage (None: of all) of a run; None where no step logged
+    one, as in stages that draw no groups."""
+    path = Path(run_dir) / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a training in progress may be writing the last one
+    ratios = [r["effective_ratio"] for r in rows if stage in (None, r.get("stage")) and r.get("effective_ratio") is not None]
+    return round(accuracy(ratios), 4) if ratios else None
 
 
 def merge_rows(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,7 +20,9 @@ from eval.controls import parse_control
 from eval.judging import judge_controls, plan_passes, score_rows
 from eval.passes import MediaStore, run_passes
 from eval.provenance import commit, gold_sha256, model_fingerprint, prompt_sha256
-from eval.results import check_row, search_name
+from eval.results import check_row, mean_effective_ratio
+from reasoning.build import build_strategy
+from reasoning.names import search_name
 
 ITEMS = "items"  # folder of a run that holds the records (and rendered media) of its benchmarks
 
@@ -75,25 +77,41 @@ def evaluate(
     run_passes(bench, protocol, records, passes, answerer, batch_size, instruction, on_bad)
     rows = {p.name: p.log.finish([r.id for r in records]) for p in passes}
     held = judge_controls(bench, records, wanted_controls, rows, protocol, seed)
-    row = {
+    return check_row({
         "stage": stage, "benchmark": name, "modality": bench.modality, "level": level,
         **{k: answerer.settings[k] for k in ("strategy", "scorer", "samples", "temperature")}, "seed": seed,
         **score_rows(bench, records, rows["sighted"], protocol),
-        "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held, "effective_ratio": None, **facts,
-        "per_item": relative(passes[0].log.path, root), "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
+        "controls": {k: v["score"] for k, v in held.items() if "score" in v}, "control_details": held,
+        "effective_ratio": mean_effective_ratio(root, stage), **facts, "per_item": relative(passes[0].log.path, root),
+        "items": relative(items_dir(root, bench, level, n, seed) / "records.jsonl", root),
         "commit": commit(), "wall_s": round(time.perf_counter() - start, 2),
-    }  # fmt: skip
-    return check_row(row)
+    })  # fmt: skip
 
 
 def check_evaluations(recipe: Any) -> None:
-    """What can be wrong with evaluation lines before there is a model (names, options, protocols, controls) is a `ValueError` that says it."""
-    for line in recipe.evaluate:
-        open_benchmark(line.benchmark, find_path(line.path, recipe.data.root), line.families, line.options).check_protocol(line.protocol)
-        for control in line.controls:
-            parse_control(control)
-        for strategy in line.strategies:
-            registry.STRATEGIES.get(strategy.get("name", "greedy"))
+    """What can be wrong with evaluation lines before there is a model is a `ValueError` that names the line; `check_request` says what that is. A
+    study's lines for choosing are looked at too."""
+    lines = {f"evaluate.{i}": line for i, line in enumerate(recipe.evaluate)}
+    if recipe.study is not None and recipe.study.sweep is not None:
+        lines["study.sweep.select"] = recipe.study.sweep.select
+    for where, line in lines.items():
+        try:
+            bench = open_benchmark(line.benchmark, find_path(line.path, recipe.data.root), line.families, line.options)
+            check_request(bench, line.level, line.protocol, line.controls, line.strategies)
+        except ValueError as error:
+            raise ValueError(f"{where} ({line.benchmark}): {error}") from error
+
+
+def check_request(bench: Benchmark, level: int | None, protocol: str | None, controls: Sequence[str], strategies: Sequence[dict[str, Any]]) -> None:
+    """Refuse (`ValueError`) a level that a world does not have, a protocol, a control, a strategy, a scorer or an option of theirs that there is not,
+    and a value out of range. Nothing is loaded: strategies and scorers are built as they will be, and scorers read weights only when they score."""
+    if bench.wants == "world" and level is not None and level not in bench.source.levels:
+        raise ValueError(f"level {level} is not one of the levels {', '.join(map(str, bench.source.levels))} of {full_name(bench)!r}")
+    bench.check_protocol(protocol)
+    for control in controls:
+        parse_control(control)
+    for strategy in strategies:
+        build_strategy(strategy)
 
 
 def run_evaluations(model: Any, processor: Any, recipe: Any, wanted: Sequence[Any], stage: str, run_dir: Path) -> list[dict[str, Any]]:

@@ -15,15 +15,13 @@ def run_benchmark(
 ) -> tuple[dict[str, Any], Path]:  # fmt: skip
     """(row, folder its paths are relative to). The row goes into that folder's results.json, in place of an earlier one of the same measurement.
     `named`: a run, a release, a checkpoint folder, or a server's address, then with the `model_name` it is asked for."""
-    from eval.controls import parse_control
     from eval.loading import Found, find_model, instruction_of, is_server, load_reasoner, open_server, server_stage
     from eval.report import write_report
-    from eval.run import evaluate, open_benchmark
+    from eval.run import check_request, evaluate, open_benchmark
 
     bench = open_benchmark(benchmark, data, families)
-    bench.check_protocol(protocol)
-    for control in controls:
-        parse_control(control)
+    line = {"name": strategy, **parse_options(options)}
+    check_request(bench, level, protocol, controls, [line])
     policy = open_server(named, model_name, "--model-name", seed) if is_server(named) else None
     found = find_model(named, stage) if policy is None else Found(Path(server_stage(policy.name)), stage or server_stage(policy.name), None)
     root = out or found.run or Path("runs") / f"eval-{found.folder.resolve().name}"
@@ -33,7 +31,6 @@ def run_benchmark(
         level = bench.source.levels[0]
     model, processor = load_reasoner(found.folder) if policy is None else (policy, None)
     text_only = None if text_model is None else reader(text_model, max_new_tokens, seed)
-    line = {"name": strategy, **parse_options(options)}
     row = evaluate(
         model, processor, bench, stage=found.stage, level=level, n=n, seed=seed, protocol=protocol, strategy=line,
         max_new_tokens=max_new_tokens, batch_size=batch_size, controls=controls, root=root, out_dir=stage_dir(root, found.stage) / "eval",

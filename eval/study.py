@@ -19,7 +19,8 @@ from configs.schema import Recipe
 from eval.compare import describe_place, full_name
 from eval.item_log import read_items
 from eval.metrics import accuracy, clustered_interval, paired_bootstrap
-from eval.results import measure, read_results, write_atomic
+from eval.results import mean_effective_ratio, measure, read_results, write_atomic
+from eval.run import check_evaluations
 from eval.study_table import table
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
@@ -38,6 +39,7 @@ def run_study(path: str | Path, runs_dir: str | Path, overrides: Sequence[str] =
     recipe = load_recipe(path, list(overrides))
     if recipe.study is None:
         raise ValueError(f"{path} has no study: section, so there is nothing to compare")
+    check_evaluations(recipe)  # the shared start is trained without them, and would come first
     folder = Path(runs_dir) / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     study, sweep = recipe.study, recipe.study.sweep
@@ -207,7 +209,6 @@ def _named(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[str, An
 def _spent(run: Path) -> dict[str, float]:
     """Tokens that the run's stages learned from, its steps, and its mean effective ratio where it is logged."""
     done = [json.loads(path.read_text()) for path in sorted(run.glob("stages/*/done.json"))]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    ratios = [line["effective_ratio"] for line in lines if line.get("effective_ratio") is not None]
+    ratio = mean_effective_ratio(run)
     spent = {"tokens": float(sum(d["tokens"] for d in done)), "steps": float(sum(d["steps"] for d in done))}
-    return spent | ({"effective_ratio": round(accuracy(ratios), 4)} if ratios else {})
+    return spent | ({} if ratio is None else {"effective_ratio": ratio})

@@ -43,18 +43,28 @@ class Media:
 
 @dataclasses.dataclass(frozen=True)
 class MediaSpec:
-    """At what rates and within which limits files are decoded. `frame_size` caps the longer side of a video's frames, in pixels; `max_pixels` bounds
-    an image, and a frame; `max_seconds` bounds what is read of a sound or video; `max_wall_s` the time that training and evaluation spend on one
-    file; `repeat_frames` allows a short video to give the same frame twice."""
+    """At what rates and within which limits files are decoded. `num_frames` of a video are spread evenly over it or, with `fps`, taken at so many a
+    second as long as `num_frames` are enough for that; `frame_size` caps the longer side of the frames, in pixels; `max_pixels` bounds an image, and
+    a frame; `max_seconds` bounds what is read of a sound or video; `max_wall_s` the time that training and evaluation spend on one file;
+    `repeat_frames` allows a video to give the same frame twice where it has fewer than wanted. A value that is not above 0 is a `ValueError`."""
 
     sample_rate: int = 16_000
     max_seconds: float = 30.0
     num_frames: int = 10
+    fps: float | None = None
     frame_size: int | None = None
     max_pixels: int = 50_000_000
     max_bytes: int = 500_000_000
     max_wall_s: float = 60.0
     repeat_frames: bool = False
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "repeat_frames" or (value is None and field.default is None):
+                continue
+            if value is None or not value > 0:  # also where it is not a number
+                raise ValueError(f"media setting {field.name} is {value}: it must be above 0")
 
 
 def decode(path: str | os.PathLike, kind: str, spec: MediaSpec, start_s: float | None = None, end_s: float | None = None) -> Media:

@@ -14,10 +14,13 @@ FRAME_FILES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def frame_targets(duration: float, spec: MediaSpec, start: float, end: float | None) -> np.ndarray:
-    """The wanted timestamps [num_frames] in seconds: evenly spaced from the first moment of the part to the last."""
+    """The wanted timestamps in seconds, at most `num_frames`: evenly spaced from the first moment of the part to the last or, where `fps` gives no
+    more, from the first moment on at that rate."""
     stop = min(duration, start + spec.max_seconds, end if end is not None else math.inf)
     if stop < start or start < 0:
         raise MediaError(f"the part from {start} s to {end if end is not None else duration:.2f} s lies outside a video of {duration:.2f} s")
+    if spec.fps is not None and (steps := (stop - start) * spec.fps + 1e-6) < spec.num_frames:  # 1e-6: timestamps are rounded
+        return start + np.arange(int(steps) + 1) / spec.fps
     return np.linspace(start, stop, spec.num_frames)
 
 

@@ -98,7 +98,7 @@ class FocalModel(PreTrainedModel, GenerationMixin):
         heads, shared = llm_config.num_attention_heads, getattr(llm_config, "num_key_value_heads", None) or llm_config.num_attention_heads
         if heads % shared:
             raise ValueError(f"LLM: num_attention_heads {heads} is not a multiple of num_key_value_heads {shared}")
-        llm_config._attn_implementation = "sdpa"
+        llm_config._attn_implementation = "sdpa"  # takes our boolean masks, as flash-attn does not; docs/architecture.md, "Attention"
         self.llm = AutoModelForCausalLM.from_config(llm_config)
         hidden = llm_config.hidden_size
         self.streams = nn.ModuleDict({name: MediaStream(name, options, hidden) for name, options in config.streams.items()})

@@ -21,7 +21,9 @@ def build_strategy(line: dict[str, Any], run_dir: Path | None = None, seed: int 
     if options and wanted is None:
         raise ValueError(f"strategy {name!r} has no option {next(iter(options))!r} (options: {', '.join(made.config_class.model_fields)}, scorer)")
     scorer = None if wanted is None else build_scorer(wanted, options, run_dir, seed)
-    return made(checked(made.config_class, own, f"strategy {name!r}")), scorer
+    strategy = made(checked(made.config_class, own, f"strategy {name!r}"))
+    strategy.check_scorer(scorer)
+    return strategy, scorer
 
 
 def build_scorer(wanted: str | dict[str, Any], options: dict[str, Any], run_dir: Path | None, seed: int) -> Scorer:
@@ -47,4 +49,4 @@ def checked(config_class: Any, options: dict[str, Any], what: str) -> Any:
         key = first["loc"][0] if first["loc"] else "options"
         if first["type"] == "extra_forbidden":
             raise ValueError(f"{what} has no option {key!r} (options: {', '.join(config_class.model_fields)})") from None
-        raise ValueError(f"{what}: {key} {first['input']!r}: {first['msg']}") from None
+        raise ValueError(f"{what}: {key} {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -9,7 +9,9 @@ from typing import Any
 
 from configs.load import to_yaml
 from configs.schema import Recipe
+from reasoning.names import search_name
 
+ORACLE = "oracle"  # the scorer whose rows measure what is in the samples, not what the model finds
 CARD = """---
 library_name: transformers
 tags: [multimodal, audio, image, video, reasoning, focal]
@@ -79,10 +81,11 @@ def card(model: Any, recipe: Recipe, run_dir: Path) -> str:
     example = {"audio": ("<|audio|>", "Which sound is the first?", "x.wav"), "video": ("<|video|>", "Describe the video.", "x.mp4")}
     placeholder, question, file = example.get(first, ("<|image|>", "Describe the bar chart.", "x.png"))
     media = recipe.data.media
+    frames = f"{media.num_frames} frames" if media.fps is None else f"{media.fps:g} frames a second up to {media.num_frames}"
     return CARD.format(
         name=recipe.name, parameters=sum(p.numel() for p in model.parameters()), streams=" and ".join(f"{s} in" for s in streams) or "text only",
         placeholder=placeholder, question=question, file=file, data=_data(recipe), scores=_scores(run_dir),
-        media=f"{media.sample_rate} Hz, {media.num_frames} frames, at most {media.max_seconds:g} s", recipe=to_yaml(recipe),
+        media=f"{media.sample_rate} Hz, {frames}, at most {media.max_seconds:g} s", recipe=to_yaml(recipe),
     )  # fmt: skip
 
 
@@ -102,12 +105,13 @@ def _scores(run_dir: Path) -> str:
     rows = json.loads(path.read_text())["evaluations"] if path.is_file() else []
     if not rows:
         return "Not evaluated."
-    lines = ["| benchmark | level | after | strategy | protocol | n | score | 95 % | controls |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| benchmark | level | after | search | protocol | n | score | 95 % | controls |", "|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
+        search = search_name(r) + (" (knows the answers: a ceiling, no score of this model)" if r["scorer"] == ORACLE else "")
         controls = ", ".join(f"{k} {_percent(v)}" for k, v in (r.get("controls") or {}).items()) or "-"
         low, high = r["ci95"]
         lines.append(
-            f"| {r['benchmark']} | {r['level']} | {r['stage']} | {r['strategy']} | {r['protocol']} | {r['n']} | {_percent(r['score'])} | "
+            f"| {r['benchmark']} | {r['level']} | {r['stage']} | {search} | {r['protocol']} | {r['n']} | {_percent(r['score'])} | "
             f"{_percent(low)}-{_percent(high)} | {controls} |"
         )
     return "\n".join(lines)

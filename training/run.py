@@ -38,6 +38,10 @@ class Clock:
             self.seconds[phase] = round(self.seconds.get(phase, 0.0) + time.perf_counter() - start, 2)
             self.path.write_text(json.dumps(self.seconds))
 
+    def split(self) -> str:
+        """`wall time 12.5 s: build 0.5, sft 10.0, report 2.0`, in the order in which the phases began; what was done before a resume is in it."""
+        return f"wall time {sum(self.seconds.values()):.1f} s: " + ", ".join(f"{phase} {s:.1f}" for phase, s in self.seconds.items())
+
 
 def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
     """Run or resume a recipe in `run_dir`; returns it. A directory that holds another recipe is a `ValueError`."""
@@ -71,6 +75,7 @@ def run(recipe: Recipe, run_dir: Path, judge: Judge) -> Path:
             rows += _evaluate(context, judge, clock, config.name)
     if accelerator.is_main_process:
         _finish(recipe, context, judge, clock, rows)
+        print(clock.split())
     return run_dir
 
 

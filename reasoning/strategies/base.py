@@ -59,14 +59,18 @@ class Strategy(abc.ABC):
     def samples(self) -> int:
         return getattr(self.config, "n", 1)
 
+    def check_scorer(self, scorer: Scorer | None) -> None:
+        """A strategy that is of no use without a scorer and has none is a `ValueError`."""
+        if self.needs_scorer and scorer is None:
+            raise ValueError(f"strategy {self.name!r} needs a scorer: scorer=prm:DIR, or one of the others (python -m eval list)")
+
     def run(self, record: Record, policy: Policy, scorer: Scorer | None = None, budget: Budget | None = None) -> Result:
         """One record from its files to an answer."""
         return self.run_batch([policy.ask(record)], policy, scorer, budget)[0]
 
     def run_batch(self, asked: Sequence[Asked], policy: Policy, scorer: Scorer | None = None, budget: Budget | None = None) -> list[Result]:
         """One result per item, in order. Items that the policy cannot take come back with `error`."""
-        if self.needs_scorer and scorer is None:
-            raise ValueError(f"strategy {self.name!r} needs a scorer: scorer=prm:DIR, or one of the others (python -m eval list)")
+        self.check_scorer(scorer)
         if scorer is not None:
             scorer.bind(policy)
         problems = [policy.problem(item) for item in asked]

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from configs.load import dump, load_recipe, to_yaml
+from eval.run import check_evaluations
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
@@ -18,6 +19,7 @@ def test_recipe_parses_and_its_resolved_form_is_the_same_recipe(path, tmp_path):
     resolved.write_text(to_yaml(recipe))
     assert dump(load_recipe(resolved)) == dump(recipe)
     assert yaml.safe_load(resolved.read_text())["name"] == recipe.name
+    check_evaluations(recipe)
 
 
 @pytest.mark.parametrize("path", RECIPES)

@@ -6,7 +6,7 @@ update or several. Shape legend: B prompts, G solutions each, N distinct solutio
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -44,7 +44,7 @@ class PRMConfig(TrainSettings):
     kind: str = "prm"
     mixture: dict[str, float] = {}
     solutions: str | None = None
-    lr: float = 3e-4
+    lr: float = Field(3e-4, gt=0)
     num_generations: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
     max_new_tokens: int = Field(96, gt=0)
@@ -55,7 +55,7 @@ class PRMConfig(TrainSettings):
     likelihood: bool = False
     lm_weight: float = Field(0.0, ge=0)
     supervise: Literal["all", "perception", "reasoning", "outcome"] = "all"
-    balance: float | Literal["equal"] = 1.0
+    balance: Annotated[float, Field(gt=0)] | Literal["equal"] = 1.0
     passes: int = Field(1, ge=1)
     minibatches: int = Field(1, ge=1)
     rank_weight: float = Field(0.0, ge=0)

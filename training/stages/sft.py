@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,32 +18,33 @@ from training.update import Weighting
 
 class TrainSettings(StageConfig):
     """What every stage that trains has: `mixture` names sources of the recipe with their weights; `lr_parts` multiplies rates of parts; `warmup`
-    is a share of the steps. The stage ends after `steps`, or before, when it has learned from `token_budget` tokens."""
+    is a share of the steps; `save_every: 0` keeps no checkpoint on the way. The stage ends after `steps`, or before, when it has learned from
+    `token_budget` tokens."""
 
     mixture: dict[str, float]
     steps: int = Field(gt=0)
     token_budget: int | None = Field(None, gt=0)
     batch_size: int = Field(gt=0)
-    lr: float = 1e-3
-    muon_lr: float = 0.01
+    lr: float = Field(1e-3, gt=0)
+    muon_lr: float = Field(0.01, gt=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
-    lr_parts: dict[str, float] = {}
-    weight_decay: float = 0.01
-    warmup: float = 0.03
+    lr_parts: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.03, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    schedule_steps: int | None = None
-    clip: float = 1.0
+    schedule_steps: int | None = Field(None, gt=0)
+    clip: float = Field(1.0, gt=0)
     freeze: list[str] = []
-    num_workers: int = 1
-    save_every: int = 500
-    max_tokens: int = 2048
+    num_workers: int = Field(1, ge=0)
+    save_every: int = Field(500, ge=0)
+    max_tokens: int = Field(2048, gt=0)
 
 
 class TokenWeighting(Strict):
     """See `training/token_weights.py`. `mode: none` is the plain token mean."""
 
     mode: str = "jsd"
-    alpha: float = 1.7
+    alpha: float = Field(1.7, ge=1)
     renorm: bool = False
 
     def build(self) -> Weighting:

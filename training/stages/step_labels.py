@@ -41,8 +41,8 @@ class StepLabelsConfig(StageConfig):
     labels: LabelSettings = LabelSettings()
     inject: int = Field(0, ge=0)
     critiques: bool = False
-    max_tokens: int = 2048
-    num_workers: int = 0
+    max_tokens: int = Field(2048, gt=0)
+    num_workers: int = Field(0, ge=0)
 
     @property
     def steps(self) -> int:

@@ -39,8 +39,8 @@ class TWGRPOConfig(TrainSettings):
     are drawn until `batch_size` groups have variance. `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
 
     kind: str = "tw_grpo"
-    lr: float = 1e-4
-    warmup: float = 0.05
+    lr: float = Field(1e-4, gt=0)
+    warmup: float = Field(0.05, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     engine: str = "focal"
     num_generations: int = Field(8, ge=2)
@@ -57,8 +57,8 @@ class TWGRPOConfig(TrainSettings):
     filters: list[dict[str, Any]] = []
     rewards: list[dict[str, Any]] = [{"name": "answer", "weight": 1.0}, {"name": "format", "weight": 0.2}]
     reward_seconds: float = Field(60.0, gt=0)
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.28
+    epsilon_low: float = Field(0.2, ge=0)
+    epsilon_high: float = Field(0.28, ge=0)
     beta: float = Field(0.0, ge=0)
     reference: Literal["start", "base"] = "start"
     updates: int = Field(1, ge=1)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import reasoner
+from bench import reasoner, startup
 from bench.__main__ import main
 from bench.fusion import flops
-from bench.harness import Setting, measure
+from bench.harness import DifferentError, Setting, describe, measure
 from bench.rollout import beside_static, copy_bandwidth, roof
 from configs.registry import BENCHES
 
@@ -25,6 +25,16 @@ def test_both_sides_compute_the_same(name):
     assert result["same"] and result["ratios"]["time"]["median"] > 0
     assert all(side["per_s"] > 0 for side in result["seconds"].values())
     assert json.loads(json.dumps(result)) == result
+
+
+def test_the_help_is_timed_and_both_sides_print_it():
+    """No time is asserted: it depends on the machine."""
+    setting = Setting(quick=True)
+    result = measure("startup", BENCHES.get("startup")(setting), setting, repeats=2, warmup=1)
+    assert result["same"] == "the pages are equal" and "train.py --help" in describe(result)
+    assert all(0 < side["low"] <= side["median"] <= side["high"] for side in result["seconds"].values())
+    with pytest.raises(DifferentError, match="differ"):
+        startup.same("usage: train.py", "usage: other.py")
 
 
 class Shape:

@@ -1,5 +1,7 @@
 """Recipes: strictness, overrides, inheritance, and errors that name the key, the file and the nearest valid key."""
 
+import re
+
 import pytest
 import yaml
 
@@ -100,6 +102,35 @@ def test_the_last_override_wins(write):
 def test_a_mistake_is_named_with_its_remedy(write, override, words):
     message = refusal(write(PLAIN), override)
     assert [word for word in words if word not in message] == []
+
+
+MEDIA_NUMBERS = ("sample_rate", "max_seconds", "num_frames", "fps", "frame_size", "max_pixels", "max_bytes", "max_wall_s")
+BOUNDED = [
+    *(f"data.media.{key}={value}" for key in MEDIA_NUMBERS for value in (0, -1)),
+    *(f"stages.sft.{line}" for line in (
+        "lr=-1", "lr=0", "lr=.nan", "muon_lr=0", "lr_parts={llm: -0.5}", "weight_decay=-0.1", "warmup=7", "warmup=-0.1", "schedule_steps=0", "clip=0",
+        "clip=-1", "num_workers=-1", "save_every=-1", "max_tokens=0", "steps=0", "batch_size=0", "token_budget=0", "token_weights.alpha=0.5",
+    )),
+    *(f"stages.rl.{line}" for line in ("lr=0", "warmup=1.5", "epsilon_low=-0.1", "epsilon_high=-0.1", "beta=-1", "temperature=0", "updates=0")),
+    *(f"stages.judge.{line}" for line in ("lr=-1", "balance=0", "passes=0", "lora={rank: 0}", "lora={dropout: 1}", "lora={alpha: 0}")),
+    *(f"stages.labels.{line}" for line in ("max_tokens=0", "num_workers=-1", "batches=0")),
+    *("data.quarantine_limit=-1", "data.sources.easy.limit=0", "model.tokenizer={worlds: [text], vocab_size: 0}", "evaluate.0.n=0", "threads=0"),
+    *(f"study={{arms: {{a: []}}, baseline: a, {line}}}" for line in ("seeds: []", "margin: -1")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("override", BOUNDED)
+def test_a_number_out_of_range_is_refused_by_its_key(write, override):
+    """Whole recipes with a stage of each kind; the key as it was written stands in the message."""
+    mixture = {"mixture": {"easy": 1.0}, "batch_size": 4}
+    stages = [
+        STAGE, {"name": "rl", "kind": "tw_grpo", "steps": 1, **mixture}, {"name": "judge", "kind": "prm", "steps": 1, **mixture},
+        {"name": "labels", "kind": "step_labels", "batches": 1, **mixture},
+    ]  # fmt: skip
+    path = write(PLAIN | {"stages": stages})
+    load_recipe(path)
+    key = re.findall(r"\w+(?=[=:])", override)[-1]
+    assert key in refusal(path, override)
 
 
 def test_a_file_that_is_not_there_or_not_a_recipe(write, tmp_path):

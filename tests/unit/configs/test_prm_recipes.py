@@ -31,7 +31,7 @@ def test_the_table_of_the_recipe_holds_its_controls():
         assert len({line.get("n") for line in row.strategies if line["name"] != "greedy"}) == 1  # equal samples
 
 
-def test_arms_of_the_study():
+def test_arms_of_the_study_differ_in_the_prm_alone_and_its_strategies_begin_with_the_vote():
     from eval.study import arm_run
 
     base = load_recipe(STUDY)
@@ -39,8 +39,11 @@ def test_arms_of_the_study():
     for arm in base.study.arms:
         run = arm_run(base, ROOT / "runs", arm, 1, [])
         recipe = load_recipe(STUDY, [*run.overrides, "study="])
-        stage, scorer = recipe.stages[-1], recipe.evaluate[0].strategies[0]["scorer"]
+        stage = recipe.stages[-1]
         changed = {k for k in type(stage).model_fields if getattr(stage, k) != getattr(plain, k)}
         assert changed == {"outcome": {"supervise"}, "perception": {"supervise"}, "reasoning": {"supervise"}, "small": {"layers"}}.get(arm, set())
-        assert scorer == {"whole": "orm", "weakest_step": {"name": "prm", "aggregate": "min"}, "self": "self_judge"}.get(arm, "prm")
-        assert all(row.strategies == recipe.evaluate[0].strategies for row in recipe.evaluate)
+        assert recipe.evaluate == base.evaluate
+    for row in base.evaluate:
+        assert row.strategies[0] == {"name": "majority", "n": 8} and row.strategies == base.evaluate[0].strategies
+        scorers = [str(line.get("scorer")) for line in row.strategies if line.get("n") == 8]
+        assert {"prm", "orm", "self_judge", "random", "shortest", "oracle"} <= set(scorers)

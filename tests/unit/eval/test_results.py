@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.provenance import commit, model_fingerprint, prompt_sha256
-from eval.results import ROW_KEYS, Evaluation, check_row, merge_rows, read_results, write_atomic, write_results
+from eval.results import ROW_KEYS, Evaluation, check_row, mean_effective_ratio, merge_rows, read_results, write_atomic, write_results
 
 
 def row(**changes):
@@ -33,6 +33,21 @@ def test_write_and_read_keep_the_rows_and_the_extra_keys(tmp_path):
     assert tree["evaluations"] == json.loads(json.dumps(rows))
     assert tree["commit"] == commit() and "torch" in tree["device"]
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]  # nothing temporary is left
+
+
+def test_the_effective_ratio_is_meaned_over_the_steps_of_a_stage(tmp_path):
+    assert mean_effective_ratio(tmp_path, "rl") is None
+    steps = [
+        ("sft", {}),
+        ("rl", {"effective_ratio": 0.5}),
+        ("rl", {"effective_ratio": 0.25}),
+        ("rl", {"effective_ratio": None}),
+        ("more", {"effective_ratio": 1.0}),
+    ]
+    lines = [json.dumps({"stage": stage, "step": i, **metrics}) + "\n" for i, (stage, metrics) in enumerate(steps)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"stage": "rl", "effective_')
+    assert (mean_effective_ratio(tmp_path, "rl"), mean_effective_ratio(tmp_path, "sft")) == (0.375, None)
+    assert mean_effective_ratio(tmp_path) == round(1.75 / 3, 4)
 
 
 @pytest.mark.parametrize("key", ROW_KEYS)

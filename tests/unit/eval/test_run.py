@@ -218,10 +218,13 @@ def test_the_lines_of_a_recipe_give_rows_below_the_run(pictures, looker, tmp_pat
     line = EvaluationConfig(benchmark="records", path=benchmark.path.name, n=4, seed=1, controls=["always_first"])
     monkeypatch.setattr("eval.run.build_answerer", lambda *a, **k: looker())
     assert JsonlReader is not None
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"stage": "sft", "effective_ratio": 0.5}\n{"stage": "sft", "effective_ratio": 0.75}\n')
     rows = run_evaluations(Echo(), Echo(), recipe, [line], "sft", tmp_path / "run")
     assert rows[0]["per_item"].startswith("stages/1-sft/eval/records-s1-") and rows[0]["n"] == 4 and rows[0]["media_budget"] == {"num_frames": 3}
     assert describe(rows[0]) in capsys.readouterr().out
     assert stage_folder(recipe, "base", tmp_path).name == "base"
     again = run_evaluations(Echo(), Echo(), recipe, [line], "align", tmp_path / "run")
+    assert (rows[0]["effective_ratio"], again[0]["effective_ratio"]) == (0.625, None)
     assert again[0]["items"] == rows[0]["items"] and again[0]["gold_sha256"] == rows[0]["gold_sha256"]  # the same items at every stage
     json.dumps(rows, allow_nan=False)

@@ -100,6 +100,13 @@ def test_a_failed_run_is_named_with_its_log(recipe, tmp_path):
     assert "no such thing" in (tmp_path / "runs/duel/sweep-plain-0.001.log").read_text()
 
 
+@pytest.mark.parametrize("override", ["evaluate.0.level=99", "study.sweep.select.level=99"])
+def test_a_study_that_could_not_be_judged_trains_nothing(recipe, tmp_path, override):
+    with pytest.raises(ValueError, match=r"(evaluate\.0|study\.sweep\.select) \(world/video\): level 99"):
+        run_study(recipe, tmp_path / "runs", [override])
+    assert not (tmp_path / "runs").exists()
+
+
 def test_one_strategy_with_several_scorers_is_several_evaluations(recipe, tmp_path):
     """An arm may change a scorer, so rows pair by their place; what an arm was not judged on is named."""
     folder = run_study(recipe, tmp_path / "runs", ["study.sweep="])

@@ -262,3 +262,25 @@ def test_gradient_checkpointing_changes_nothing(make_model, make_batch, fusion):
         results.append((loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
     assert results[0][0] == results[1][0] and len(results[0][1]) == len(results[1][1])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "side", "masked"),
+    [
+        ("prepend", "right", []), ("delayed", "right", []), ("never", "right", []), ("prepend", "left", [0, 1, 2]), ("kv", "right", [0, 1, 2]),
+        ("kv_late", "right", [1, 2]), ("kv_some", "right", [0, 2]),
+    ],
+)  # fmt: skip
+def test_layers_get_a_mask_only_where_plain_causal_attention_is_not_exact(make_model, make_batch, fusion, side, masked):
+    """Without one PyTorch may run its flash kernel; with media keys the mask has their columns in front (docs/architecture.md)."""
+    model, masks = make_model(fusion), []
+    for layer in model.llm.model.layers:
+        layer.register_forward_pre_hook(lambda _, __, options: masks.append(options["attention_mask"]), with_kwargs=True)
+    batch = make_batch(model, ["ittt", "it"], side)
+    with torch.no_grad():
+        model(**batch)
+    assert [index for index, mask in enumerate(masks) if mask is not None] == masked
+    size = batch["input_ids"].shape[1]
+    for mask in (mask for mask in masks if mask is not None):
+        assert mask.dtype == torch.bool and mask.shape[:2] == (2, 1)
+        assert mask.shape[2:] == ((size, size) if fusion == "prepend" else (mask.shape[2], 4 + mask.shape[2]))  # an image is four tokens

@@ -347,3 +347,12 @@ def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch, packa
     with pytest.raises(ImportError, match="pip install") as caught:
         decode(tmp_path / "a", kind, SPEC)
     assert module.PACKAGES[package] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("num_frames", 0), ("num_frames", None), ("fps", 0.0), ("sample_rate", -1), ("max_seconds", float("nan")), ("frame_size", 0), ("max_wall_s", 0)],
+)
+def test_settings_that_leave_nothing_to_decode_are_refused_by_name(setting, value):
+    with pytest.raises(ValueError, match=f"media setting {setting} is {value}"):
+        MediaSpec(**{setting: value})

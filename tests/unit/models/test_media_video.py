@@ -67,6 +67,16 @@ def test_targets_are_evenly_spaced_from_the_first_moment_to_the_last():
         frame_targets(2.0, spec, 2.5, None)
 
 
+def test_targets_at_a_rate_never_exceed_the_count():
+    spec = MediaSpec(num_frames=5, fps=2.0)
+    assert frame_targets(1.6, spec, 0.0, None).tolist() == [0, 0.5, 1, 1.5]
+    assert frame_targets(2.0, spec, 0.0, None).tolist() == [0, 0.5, 1, 1.5, 2]
+    assert frame_targets(1.4999999, spec, 0.0, None).tolist() == [0, 0.5, 1, 1.5]  # a rounded timestamp
+    assert frame_targets(4.0, spec, 0.0, None).tolist() == [0, 1, 2, 3, 4]  # nine would be too many: spread over all of it
+    assert frame_targets(9.0, spec, 3.0, 4.2).tolist() == [3, 3.5, 4]
+    assert frame_targets(0.0, spec, 0.0, None).tolist() == frame_targets(0.4, spec, 0.0, None).tolist() == [0]
+
+
 def test_nearest_frames_by_hand():
     """0.6 lies between 0.5 (0.1 away) and 1.0; 2.5 as near to 2 as to 3: the earlier one. Each frame once unless repeats are asked for."""
     times = np.array([0, 0.5, 1.0, 2.0, 3.0])
@@ -84,6 +94,25 @@ def test_frames_by_timestamp_at_a_variable_rate(tmp_path, backend):
     np.testing.assert_allclose(media.times, [0, 1, 2, 3, 3.2, 5], atol=1e-3)
     assert media.rate == pytest.approx(1.0)
     assert media.array.shape == (6, 32, 32, 3) and media.array.dtype == np.uint8
+
+
+def test_frames_at_a_rate_from_a_constant_rate(tmp_path, backend):
+    """Ten frames a second for 1.2 s: every fifth at 2 fps; with room for two alone, the first and the last."""
+    path = write_video(tmp_path / "a.mp4", [k / 10 for k in range(12)])
+    media = decode(path, "video", MediaSpec(num_frames=8, fps=2.0))
+    assert numbers(media) == [0, 5, 10] and media.rate == pytest.approx(2.0)
+    assert numbers(decode(path, "video", MediaSpec(num_frames=2, fps=2.0))) == [0, 11]
+    assert numbers(decode(path, "video", MediaSpec(num_frames=12, fps=2.5), 0.4, 0.8)) == [4, 8]
+
+
+def test_frames_at_a_rate_from_a_variable_rate(tmp_path, backend):
+    """At 0, 0.5 … 5 s, by timestamp: between 1.0, 2.0 and 3.0 the earlier one, which comes once; 4 s lies nearest to 3.2 s, 4.5 s to 5.0 s."""
+    path = write_video(tmp_path / "a.mp4")
+    media = decode(path, "video", MediaSpec(num_frames=16, fps=2.0))
+    assert numbers(media) == [0, 5, 6, 7, 8, 10, 11] and len(np.unique(media.times)) == 7
+    again = decode(path, "video", MediaSpec(num_frames=16, fps=2.0, repeat_frames=True))
+    assert numbers(again) == [0, 5, 6, 6, 7, 7, 8, 10, 10, 11, 11]
+    assert numbers(decode(path, "video", MediaSpec(num_frames=6, fps=2.0))) == [0, 6, 7, 8, 10, 11]  # eleven would be too many
 
 
 def test_no_frame_comes_twice_unless_asked(tmp_path, backend):

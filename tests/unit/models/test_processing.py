@@ -1,11 +1,14 @@
 """From text and media to a batch: as many placeholders as the model makes tokens, row by row; ragged media; refusals that name the row."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from models.configuration import FocalConfig
-from models.media import Media
+from models.media import Media, MediaSpec
 from models.modeling import FocalModel
 from models.processing import FocalProcessor, pad_features, pad_ids
 
@@ -110,6 +113,17 @@ def test_round_trip(processor, tmp_path):
     texts, media = ["<|user|> <|audio|> which<|assistant|>"], [[sound(0.3)]]
     first, second = processor(text=texts, media=media), again(text=texts, media=media)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_frame_rate_travels_and_a_release_from_before_it_still_loads(processor, tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, "media", dataclasses.asdict(MediaSpec(num_frames=4, fps=0.5)))
+    processor.save_pretrained(tmp_path)
+    assert FocalProcessor.from_pretrained(tmp_path).media == processor.media
+    path = tmp_path / "processor_config.json"
+    stored = json.loads(path.read_text())
+    assert stored["media"].pop("fps") == 0.5
+    path.write_text(json.dumps(stored))
+    assert MediaSpec(**FocalProcessor.from_pretrained(tmp_path).media) == MediaSpec(num_frames=4)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ RECIPE = {
     "stages": [{"name": "sft", "kind": "sft", "mixture": {"sounds": 1, "mine": 1}, "steps": 3, "batch_size": 2}],
 }
 ROW = {
-    "benchmark": "world/audio", "level": 2, "stage": "sft", "strategy": "greedy", "protocol": "strict", "n": 40, "score": 0.625,
-    "ci95": [0.47, 0.758], "controls": {"blank_media": 0.25, "shuffled_media": None},
+    "benchmark": "world/audio", "level": 2, "stage": "sft", "strategy": "greedy", "scorer": None, "samples": 1, "protocol": "strict", "n": 40,
+    "score": 0.625, "ci95": [0.47, 0.758], "controls": {"blank_media": 0.25, "shuffled_media": None},
 }  # fmt: skip
 
 
@@ -65,10 +65,23 @@ def test_the_card_says_what_the_run_says(made, tmp_path):
     assert "| world/audio | 2 | sft | greedy | strict | 40 | 62.5 | 47.0-75.8 | blank_media 25.0, shuffled_media - |" in text
     assert "16000 Hz, 7 frames, at most 12.5 s" in text and "## Limits" in text
     assert '"<|audio|>Which sound is the first?"' in text and 'media=["x.wav"]' in text
+    assert "16000 Hz, 2.5 frames a second up to 7, at most 12.5 s" in card(model, made("data.media.fps=2.5")[2], tmp_path)
     header, resolved = text.split("---\n")[1], text.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(header)["license"] == "apache-2.0" and yaml.safe_load(header)["library_name"] == "transformers"
     (tmp_path / "again.yaml").write_text(resolved)
     assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_rows_of_a_search_are_told_apart_and_the_oracles_are_marked(made, tmp_path):
+    model, _, recipe = made()
+    best = ROW | {"strategy": "best_of_n", "samples": 8}
+    rows = [ROW, *(best | {"scorer": scorer} for scorer in ("prm", "random", "shortest", "oracle")), best | {"strategy": "majority"}]
+    (tmp_path / "results.json").write_text(json.dumps({"evaluations": rows}))
+    table = [line.split(" | ") for line in card(model, recipe, tmp_path).splitlines() if line.startswith("| world/audio")]
+    assert [cells[3] for cells in table] == [
+        "greedy", "best of n of 8 by prm", "best of n of 8 by random", "best of n of 8 by shortest",
+        "best of n of 8 by oracle (knows the answers: a ceiling, no score of this model)", "majority of 8",
+    ]  # fmt: skip
 
 
 def test_a_run_without_evaluation_says_so(made, tmp_path):

@@ -97,6 +97,15 @@ def test_a_run_leaves_everything_it_promises(start):
     assert (folder / "recipe.yaml").is_file() and (folder / "report.html").is_file()
 
 
+def test_a_run_ends_with_the_split_of_its_wall_time(start, capsys):
+    _, folder = start()
+    phases = json.loads((folder / "phases.json").read_text())
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"wall time {sum(phases.values()):.1f} s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in phases.items())
+    )
+    assert list(phases) == ["build", "eval_base", "sft", "eval_sft", "align", "eval_align", "report"]
+
+
 def test_align_trains_the_projectors_alone(start):
     _, folder = start("stages.align.lr=0.05")
     before, after = weights(folder / "stages" / "0-sft"), weights(folder / "stages" / "1-align")
