@@ -126,14 +126,18 @@ def summarise(recipe: Recipe, runs: dict[str, list[Path]], tried: dict[str, dict
     rows = {arm: [_named(read_results(run)["evaluations"]) for run in of_arm] for arm, of_arm in runs.items()}
     wanted = rows[study.baseline][0]
     for arm, of_arm in rows.items():
-        if any(r.keys() != wanted.keys() for r in of_arm):
-            raise ValueError(f"arm {arm!r} was not judged on what {study.baseline!r} was: an arm may change a strategy's options, not the list")
+        if not of_arm[0] or any(r.keys() != of_arm[0].keys() or not r.keys() <= wanted.keys() for r in of_arm):
+            told = "an arm may leave out evaluations and change a strategy's options, not add to the list"
+            raise ValueError(f"arm {arm!r} was judged on what {study.baseline!r} was not: {told}")
     evaluations = []
     for place, row in wanted.items():
         if row["scorer"] is None and row["strategy"] != "greedy":  # a vote, in which no arm's scorer has a part: see `searches`
             continue
-        items = {arm: [read_items(run / r[place]["per_item"]) for run, r in zip(runs[arm], rows[arm], strict=True)] for arm in runs}
-        arms = {arm: _arm(items[arm], items[study.baseline], study.margin) for arm in runs}
+        judged = [arm for arm in runs if place in rows[arm][0]]
+        if judged == [study.baseline]:
+            continue
+        items = {arm: [read_items(run / r[place]["per_item"]) for run, r in zip(runs[arm], rows[arm], strict=True)] for arm in judged}
+        arms = {arm: _arm(items[arm], items[study.baseline], study.margin) for arm in judged}
         several = (place[0], 1) in wanted
         name = f"{place[0]} ({full_name(row)})" if several else place[0]
         evaluations.append({"evaluation": name, "n": len(items[study.baseline][0]), "arms": arms})

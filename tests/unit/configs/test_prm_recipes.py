@@ -42,7 +42,8 @@ def test_arms_of_the_study_differ_in_the_prm_alone_and_its_strategies_begin_with
         stage = recipe.stages[-1]
         changed = {k for k in type(stage).model_fields if getattr(stage, k) != getattr(plain, k)}
         assert changed == {"outcome": {"supervise"}, "perception": {"supervise"}, "reasoning": {"supervise"}, "small": {"layers"}}.get(arm, set())
-        assert recipe.evaluate == base.evaluate
+        asked = base.evaluate[0].strategies if arm == base.study.baseline else [{"name": "best_of_n", "n": 8, "scorer": "prm"}]
+        assert [row.strategies for row in recipe.evaluate] == [asked] * 3
     for row in base.evaluate:
         assert row.strategies[0] == {"name": "majority", "n": 8} and row.strategies == base.evaluate[0].strategies
         scorers = [str(line.get("scorer")) for line in row.strategies if line.get("n") == 8]

@@ -108,7 +108,7 @@ def test_a_study_that_could_not_be_judged_trains_nothing(recipe, tmp_path, overr
 
 
 def test_one_strategy_with_several_scorers_is_several_evaluations(recipe, tmp_path):
-    """An arm may change a scorer, so rows pair by their place; what an arm was not judged on is named."""
+    """An arm may change a scorer, so rows pair by their place; it may leave out rows, and what the baseline was not judged on is named."""
     folder = run_study(recipe, tmp_path / "runs", ["study.sweep="])
 
     def search(arm, hits):
@@ -120,10 +120,10 @@ def test_one_strategy_with_several_scorers_is_several_evaluations(recipe, tmp_pa
                 tree["evaluations"].append({**tree["evaluations"][0], **searched})
             (run / "results.json").write_text(json.dumps(tree))
 
-    search("plain", {"prm": 6, "random": 3})
-    with pytest.raises(ValueError, match="arm 'better' was not judged on what 'plain' was"):
-        run_study(recipe, tmp_path / "runs", ["study.sweep="])
     search("better", {"orm": 9, "random": 2})
+    with pytest.raises(ValueError, match="arm 'better' was judged on what 'plain' was not"):
+        run_study(recipe, tmp_path / "runs", ["study.sweep="])
+    search("plain", {"prm": 6, "random": 3, "shortest": 1})
     run_study(recipe, tmp_path / "runs", ["study.sweep="])
     greedy, model, chance = json.loads((folder / "study.json").read_text())["evaluations"]
     assert [e["arms"]["better"]["score"] for e in (greedy, model, chance)] == [0.8, 0.9, 0.2]
