@@ -18,7 +18,7 @@ ENCODER = {"name": "conv", "kind": "image", "width": 16, "depth": 1, "heads": 2,
 RECIPE = {
     "name": "speck", "threads": 1, "release": False,
     "model": {"llm": {"config": SIZES}, "tokenizer": {"worlds": ["vision"], "vocab_size": 512}, "streams": {"image": {"encoder": ENCODER}}},
-    "data": {"sources": {"easy": {"world": "vision", "level": 1, "families": ["bar"]}}},
+    "data": {"sources": {"easy": {"world": "vision", "level": 1, "families": ["figure"]}}},
     "stages": [{"mixture": {"easy": 1.0}, "batch_size": 4, "num_workers": 0, "save_every": 2, "name": "prm", "kind": "prm", "steps": 4,
                 "num_generations": 2, "max_new_tokens": 4, "lr": 0.01, "heldout": 0}],
 }  # fmt: skip
