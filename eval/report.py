@@ -87,10 +87,10 @@ def read_facts(run_dir: Path) -> Facts:
 
 
 def headline(facts: Facts) -> dict[str, Any]:
-    """Name, provenance, and one tile per modality: its last greedy row at the highest level, of judged answers and with media controls where there
-    are any."""
+    """Name, provenance, and one tile per modality: its last greedy row of judged answers, with media controls where any has them, at the highest
+    level of these."""
     best: dict[str, dict[str, Any]] = {}
-    for row in sorted(facts.rows, key=lambda r: (r["protocol"] != "transcription", r["level"] or 0, _gap(r) is not None)):
+    for row in sorted(facts.rows, key=lambda r: (r["protocol"] != "transcription", _gap(r) is not None, r["level"] or 0)):
         if row["strategy"] == "greedy":
             best[row["modality"]] = row
     tiles = [track(row) | {"title": row["modality"], "floor_gap": _gap(row)} for _, row in sorted(best.items(), key=lambda kv: tile_order(kv[0]))]
