@@ -137,18 +137,18 @@ def _pair(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int]]:
     return [scene.values[i], scene.values[j]]
 
 
-def _terms(scene: Scene, colors: tuple[str, str]) -> tuple[int, int]:
-    """The values of two colours in reading order, as notes keep them."""
-    first, second = (value for color, value in scene.values if color in colors)
-    return first, second
+def _add(scene: Scene, q: Question, colors: tuple[str, str]) -> int:
+    """Notes the chart and adds the values of two colours, in reading order; returns the index of the sum."""
+    kept = _note(scene, q, colors)
+    first, second = (int(q.steps[i].value) for i in kept)
+    return q.conclude("sum", first + second, f"{first} + {second}", kept)
 
 
 def _sum(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     (c1, v1), (c2, v2) = _pair(scene, rng)
     q.template += "/sum"
     q.text = f"What is the sum of {c1} and {c2}?"
-    first, second = _terms(scene, (c1, c2))
-    q.conclude("sum", v1 + v2, f"{first} + {second}", _note(scene, q, (c1, c2)))
+    _add(scene, q, (c1, c2))
     q.answer, q.answer_type = [str(v1 + v2)], "integer"
     return not (scene.kind == "pie" and len(scene.values) == 2)  # two slices always make twelve
 
@@ -170,8 +170,7 @@ def _mean(scene: Scene, q: Question, rng: np.random.Generator) -> bool:
     (c1, v1), (c2, v2) = _pair(scene, rng)
     q.template += "/mean"
     q.text = f"What is the mean of {c1} and {c2}?"
-    first, second = _terms(scene, (c1, c2))
-    total = q.conclude("sum", v1 + v2, f"{first} + {second}", _note(scene, q, (c1, c2)))
+    total = _add(scene, q, (c1, c2))
     q.conclude("mean", f"{(v1 + v2) / 2:.1f}", f"{v1 + v2} / 2", [total])
     q.answer, q.answer_type, q.precision = [f"{(v1 + v2) / 2:.1f}"], "float", 1
     return not (scene.kind == "pie" and len(scene.values) == 2)
