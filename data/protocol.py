@@ -47,7 +47,9 @@ class Parsed:
 def escape(text: str) -> str:
     """Break every special token that user text contains, so that text can never pose as a tag or as a medium: `<|image|>` becomes `< |image|>`.
     Escaping again changes nothing."""
-    return _SPECIAL.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", text)
+    while _SPECIAL.search(text):  # once more where one stood inside another: `<|[INST]|>`
+        text = _SPECIAL.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", text)
+    return text
 
 
 def one_line(text: str) -> str:

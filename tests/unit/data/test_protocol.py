@@ -23,6 +23,7 @@ def record(question="What?", **changes):
 @settings(max_examples=300, deadline=None)
 @example("<<|image|>>")
 @example("<|<|user|>|>")
+@example("<|[INST]|>")
 def test_escaped_text_holds_no_special_token(text):
     safe = escape(text)
     assert not any(token in safe for token in (*SPECIAL_TOKENS, *FOREIGN))
