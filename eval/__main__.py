@@ -118,7 +118,7 @@ def report_command(run: Annotated[Path, typer.Argument(help="a run directory")])
 def prm_command(
     run: Annotated[Path | None, typer.Argument(help="a run directory, or the folder of its prm stage: what its held-out prompts gave")] = None,
     model: Annotated[Path | None, typer.Option(help="or: whose fresh solutions are to be judged (a run, a release, a checkpoint)")] = None,
-    prm: Annotated[Path | None, typer.Option(help="with --model: the process reward model's folder (default: the one of the run)")] = None,
+    scorer: Annotated[str | None, typer.Option(help="with --model: prm:DIR, or self_judge, the policy itself (default: the run's prm)")] = None,
     benchmark: Annotated[str, typer.Option(help="with --model: a world, which labels every step exactly")] = "world/vision",
     level: Annotated[int | None, typer.Option(help="level of the world")] = None,
     n: Annotated[int, typer.Option(min=1, help="how many questions")] = 300,
@@ -129,16 +129,17 @@ def prm_command(
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     as_json: JsonFlag = False,
 ) -> None:
-    """How good a process reward model's step scores are, on a run's held-out prompts or on fresh ones: AUROC, F1, first error, calibration."""
+    """How good a process reward model's step scores are, on a run's held-out prompts or on fresh ones: AUROC, F1, first error, calibration, precision
+    of what is accepted."""
     from eval.prm_report import show_prm
 
     if (run is None) == (model is None):
         raise ValueError("give either a run (its held-out prompts) or --model (fresh prompts)")
     if model is not None:
-        from eval.prm_fresh import judge_prm
+        from eval.prm_fresh import judge_scorer
 
-        run = judge_prm(
-            model, prm or model, benchmark, level=level, n=n, seed=seed, samples=samples, stage=stage, out=out, batch_size=batch_size
+        run = judge_scorer(
+            model, scorer, benchmark, level=level, n=n, seed=seed, samples=samples, stage=stage, out=out, batch_size=batch_size
         )  # fmt: skip
     show_prm(run, as_json)
 

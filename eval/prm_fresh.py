@@ -1,4 +1,4 @@
-"""A process reward model on fresh questions of a world: solutions that a policy draws now, every step's score beside its exact label."""
+"""A judge of steps on fresh questions of a world: solutions that a policy draws now, every score beside its exact label."""
 
 import json
 import re
@@ -22,7 +22,8 @@ def write_fresh(
     max_new_tokens: int = 200, batch_size: int = 64, instruction: str = "",
 ) -> Path:  # fmt: skip
     """Leave in `folder` what the `prm` stage leaves of its held-out prompts, so that everything in `eval/prm_report.py` reads it. Solutions without
-    an answer are left out; questions without a world, which nothing labels step by step, are a `ValueError`."""
+    an answer are left out; questions without a world, which nothing labels step by step, are a `ValueError`, and so is a scorer that does not judge
+    steps."""
     if bench.wants != "world":
         raise ValueError(f"benchmark {full_name(bench)!r} has no exact labels of steps: take world/… here, or `python -m eval score processbench`")
     records = load_items(bench, folder, level, n, seed, bench.check_protocol(None))
@@ -35,6 +36,8 @@ def write_fresh(
         mine = [[d for d in drawn if d.owner == owner] for owner in range(len(batch))]
         scored = scorer.score(asked, [[Generation(k, 0, text_of(d), 0, True) for k, d in enumerate(row)] for row in mine])
         for row, judged in zip(mine, scored, strict=True):
+            if any(len(steps) != len(d.solution.labels) for d, steps in zip(row, judged.steps, strict=True)):
+                raise ValueError(f"scorer {scorer.name!r} gives no score to every step: take prm:DIR, or self_judge, which asks step by step")
             solutions += [d.solution for d in row]
             lines += [score_line(d, steps, rates[d.owner], None) for d, steps in zip(row, judged.steps, strict=True)]
     if not lines:
@@ -49,9 +52,9 @@ def text_of(drawn: Drawn) -> str:
     return mark_steps(drawn.solution.parsed).replace(protocol.STEP, "")
 
 
-def judge_prm(
+def judge_scorer(
     model: Path,
-    prm: Path,
+    wanted: str | None,
     benchmark: str,
     *,
     level: int | None,
@@ -62,19 +65,21 @@ def judge_prm(
     out: Path | None,
     batch_size: int,
 ) -> Path:
-    """Open what the command names, and write; returns the folder."""
+    """Open what the command names (`wanted`: a scorer as in recipes; None: the process reward model of `model`'s run), and write; returns the
+    folder."""
     from eval.loading import find_model, instruction_of, load_reasoner
-    from reasoning.scorers.prm import PRMScorer
+    from reasoning.build import build_scorer
 
     bench = open_benchmark(benchmark)
-    scorer = PRMScorer(PRMScorer.config_class(path=str(prm)))
+    scorer = build_scorer(wanted or "prm", {}, model, seed)
     found = find_model(model, stage)
     level = bench.source.levels[0] if level is None and bench.wants == "world" else level
     folder = (
         out
         or Path("runs") / f"prm-{re.sub(r'[^A-Za-z0-9_.-]+', '-', benchmark)}-{level}-s{seed}-{short_hash([str(model), stage, scorer.fingerprint])}"
     )
+    policy = ModelPolicy(*load_reasoner(found.folder), seed=seed)
+    scorer.bind(policy)
     return write_fresh(
-        ModelPolicy(*load_reasoner(found.folder), seed=seed), scorer, bench, folder, level=level, n=n, seed=seed, samples=samples,
-        batch_size=batch_size, instruction=instruction_of(found.run),
+        policy, scorer, bench, folder, level=level, n=n, seed=seed, samples=samples, batch_size=batch_size, instruction=instruction_of(found.run),
     )  # fmt: skip

@@ -85,6 +85,16 @@ def table(metrics: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def accepted_table(metrics: dict[str, Any]) -> list[list[str]]:
+    """Rows of text: what is accepted among a question's solutions, by its pass rate; the first row is the head."""
+    rows = [["pass rate", "solutions", "accepted", "of these right", "95 %"]]
+    for cell in metrics["all"]["accepted"]:
+        low, high = cell["pass_rate"]
+        span = f"[{cell['ci95'][0]:.3f}, {cell['ci95'][1]:.3f}]" if cell["accepted"] else "-"
+        rows.append([f"{low:g} to {high:g}", str(cell["n"]), str(cell["accepted"]), _text(cell["precision"]), span])
+    return rows
+
+
 def show_prm(run: Path, as_json: bool = False) -> None:
     """Write and print the figures of every process reward model of a run; a run without held-out scores is a `ValueError`."""
     folders = find_scored(run)
@@ -99,6 +109,8 @@ def show_prm(run: Path, as_json: bool = False) -> None:
                 print("  " + "".join(f"{cell:<12}" for cell in row).rstrip())
             errors = metrics["all"]["first_error"]
             print(f"  first error: F1 {errors['f1']:.3f} (with an error {errors['erroneous']:.3f}, without {errors['correct']:.3f})   {plot}")
+            for row in accepted_table(metrics):
+                print("  " + "".join(f"{cell:<16}" for cell in row).rstrip())
     if as_json:
         print(json.dumps(found, indent=1))
 
@@ -119,14 +131,10 @@ def _stage_html(folder: Path) -> Markup:
     metrics = write_metrics(folder)
     plot_reliability(metrics, folder / "reliability.png")
     whole, choice = metrics["all"], metrics["all"]["selection"]
-    head, *rows = table(metrics)
     html = Markup("<h3>{} <span>{} held-out solutions of {} questions</span></h3>").format(
         folder.name.partition("-")[2] or folder.name, whole["solutions"], whole["questions"]
     )
-    html += Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        Markup("").join(Markup("<th>{}</th>").format(h) for h in head),
-        Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in row)) for row in rows),
-    )
+    html += _table_html(table(metrics))
     errors = whole["first_error"]
     words = Markup(
         "<p>First wrong step: F1 {} (with an error {}, without {}). Of two solutions to one question the right one scores higher in {} %. "
@@ -135,7 +143,17 @@ def _stage_html(folder: Path) -> Markup:
         *(_text(errors[k]) for k in ("f1", "erroneous", "correct")),
         *(number(100 * choice[k]) for k in ("pairs", "random", "majority", "best", "oracle")),
     )  # fmt: skip
-    return html + words + reliability_svg(whole["steps"], "steps") + reliability_svg(whole["answers"], "answers") + _labels_html(folder)
+    drawings = reliability_svg(whole["steps"], "steps") + reliability_svg(whole["answers"], "answers")
+    return html + words + _table_html(accepted_table(metrics)) + drawings + _labels_html(folder)
+
+
+def _table_html(rows: list[list[str]]) -> Markup:
+    """The first row as the head."""
+    head, *body = rows
+    return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        Markup("").join(Markup("<th>{}</th>").format(h) for h in head),
+        Markup("").join(Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in row)) for row in body),
+    )
 
 
 def _labels_html(folder: Path) -> Markup:

@@ -8,7 +8,7 @@ from data import protocol
 from data.drawn_solutions import distinct_solutions
 from eval.__main__ import main
 from eval.prm_fresh import text_of, write_fresh
-from eval.prm_report import read_scores, write_metrics
+from eval.prm_report import read_scores, show_prm, write_metrics
 from eval.run import open_benchmark
 from reasoning.policy import Asked
 from reasoning.scorers.base import Scored
@@ -48,6 +48,24 @@ def test_lines_are_those_of_a_prm_stage(tmp_path):
     metrics = write_metrics(folder)["all"]
     assert metrics["solutions"] == 15 and metrics["questions"] == 5 and metrics["answers"]["auroc"] == 1.0
     assert json.loads((folder / "label_report.json").read_text())["solutions"] == 10
+
+
+def test_a_scorer_that_judges_no_steps_is_refused(tmp_path):
+    class Whole(Reader):
+        name = "orm"
+
+        def score(self, asked, solutions):
+            return [Scored([0.5] * len(row), [[0.5] for _ in row], [0] * len(row)) for row in solutions]
+
+    with pytest.raises(ValueError, match="'orm' gives no score to every step"):
+        write_fresh(Copyist(), Whole(), open_benchmark("world/vision"), tmp_path, level=1, n=3, seed=3, samples=4)
+
+
+def test_what_is_accepted_is_shown_by_pass_rate(tmp_path, capsys):
+    write_fresh(Copyist(), Reader(), open_benchmark("world/vision"), tmp_path, level=1, n=5, seed=3, samples=4)
+    show_prm(tmp_path)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[-2:-1] == ["[0.722,"]]
+    assert line.split()[:6] == ["0.5", "to", "0.75", "15", "10", "1.000"]  # of each question's three answers, the two right ones score 0.8
 
 
 def test_the_text_of_a_solution_is_read_as_it_was():

@@ -182,3 +182,7 @@ def test_what_a_run_leaves_is_judged_on_fresh_questions(start, monkeypatch, tmp_
     assert json.loads(capsys.readouterr().out)[str(out)]["all"]["solutions"] == 6
     lines = [json.loads(line) for line in (out / "step_scores.jsonl").read_text().splitlines()]
     assert [line["count"] for line in lines] == [2, 2, 2] and all(0 < score < 1 for line in lines for score in line["scores"])
+    assert main([*command, "--scorer", "self_judge"]) == 0  # the policy as the judge of itself, and no other model is looked for
+    mine = [json.loads(line) for line in (out / "step_scores.jsonl").read_text().splitlines()]
+    assert [len(line["scores"]) for line in mine] == [len(line["scores"]) for line in lines] and mine != lines
+    assert main([*command, "--scorer", "random"]) == 2 and "no score to every step" in capsys.readouterr().err
