@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from reasoning.build import build_strategy
 from reasoning.policy import Asked, ModelPolicy, Policy
-from reasoning.pool import PooledPolicy
-from reasoning.scorers.base import Scorer
+from reasoning.pool import PooledPolicy, PooledScorer
+from reasoning.scorers.base import Scored, Scorer
 from reasoning.strategies.base import Budget, Result, Strategy
 from reasoning.strategies.sampling import SamplingStrategy
 
@@ -73,12 +73,14 @@ def answered(result: Result, kept: dict[str, str] | None) -> Answered:
 
 def build_answerer(
     strategy: dict[str, Any], model: Any, processor: Any, *, max_new_tokens: int, seed: int, run_dir: Path | None = None,
-    samples: tuple[Path, str] | None = None, fingerprint: str = "",
+    samples: tuple[Path, str] | None = None, fingerprint: str = "", memory: dict[Any, Scored] | None = None,
 ) -> Answerer:  # fmt: skip
     """The answerer of a recipe's strategy line: `{name: greedy}`, `{name: best_of_n, n: 8, scorer: prm}`, or any other registered strategy. A scorer
     without a path is the last process reward model of `run_dir`. `samples` (folder, stem) is where whole samples are kept, so that strategies share
-    them; `fingerprint` says which weights they are of. A policy may stand in for the model."""
+    them; `fingerprint` says which weights they are of; what scorers said is shared in `memory`. A policy may stand in for the model."""
     made, scorer = build_strategy(strategy, run_dir, seed)
+    if scorer is not None and memory is not None:
+        scorer = PooledScorer(scorer, memory)
     policy: Policy = model if hasattr(model, "sample") else ModelPolicy(model, processor, seed=seed, fingerprint=fingerprint)
     if samples is not None and isinstance(made, SamplingStrategy) and made.config.temperature > 0:
         policy = PooledPolicy(policy, *samples, made.config.temperature, max_new_tokens, [seed])

@@ -23,6 +23,7 @@ from eval.provenance import commit, gold_sha256, model_fingerprint, prompt_sha25
 from eval.results import check_row, mean_effective_ratio
 from reasoning.build import build_strategy
 from reasoning.names import search_name
+from reasoning.scorers.base import Scored
 
 ITEMS = "items"  # folder of a run that holds the records (and rendered media) of its benchmarks
 
@@ -48,12 +49,13 @@ def evaluate(
     answerer: Answerer | None = None,
     text_only: Answerer | None = None,
     store: MediaStore | None = None,
+    memory: dict[Any, Scored] | None = None,
     on_bad: Callable[[Record, str], None] = lambda record, reason: None,
 ) -> dict[str, Any]:
     """One row of results. `out_dir` takes the per-item files; paths in the row are relative to `root` (default: `out_dir`), which also takes the
     items. `media`: decoding budgets (default: the processor's). Killed and called again it asks only what is missing and returns the same row,
     `wall_s` apart. An `answerer` stands in for `model`, `processor` and `strategy`; `text_only` is the language model against which leakage is
-    measured. A `store` of media that are decoded already may be shared by several strategies over the same items."""
+    measured. A `store` of media that are decoded already, and a `memory` of scores, may be shared by several strategies over the same items."""
     start = time.perf_counter()
     root = Path(root or out_dir)
     bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
@@ -62,7 +64,8 @@ def evaluate(
     name = full_name(bench)
     answerer = answerer or build_answerer(
         {"name": strategy} if isinstance(strategy, str) else strategy, model, processor, max_new_tokens=max_new_tokens, seed=seed,
-        run_dir=root, fingerprint=model_fingerprint(model), samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
+        run_dir=root, fingerprint=model_fingerprint(model), memory=memory,
+        samples=(Path(out_dir) / "samples", re.sub(r"[^\w.-]+", "-", f"{name}-{level}")),
     )  # fmt: skip
     budget = dict(media if media is not None else getattr(processor, "media", None) or {})
     records = load_items(bench, root, level, n, seed, protocol)
@@ -124,13 +127,13 @@ def run_evaluations(model: Any, processor: Any, recipe: Any, wanted: Sequence[An
     for line in wanted:
         path = find_path(line.path, recipe.data.root)
         bench = open_benchmark(line.benchmark, path, line.families, line.options)
-        store = MediaStore(recipe.data.media.model_dump())
+        store, memory = MediaStore(recipe.data.media.model_dump()), {}
         for strategy in line.strategies:
             rows.append(
                 evaluate(
                     model, processor, bench, stage=stage, level=line.level, n=line.n, seed=line.seed, protocol=line.protocol, strategy=strategy,
                     max_new_tokens=line.max_new_tokens, batch_size=line.batch_size, controls=line.controls, root=run_dir,
-                    out_dir=stage_folder(recipe, stage, run_dir) / "eval", instruction=recipe.protocol.instruction,
+                    out_dir=stage_folder(recipe, stage, run_dir) / "eval", instruction=recipe.protocol.instruction, memory=memory,
                     media=store.settings, store=store, on_bad=lambda r, why: quarantine.add(r.id, r.media[0].path if r.media else "", why, ""),
                 )
             )  # fmt: skip

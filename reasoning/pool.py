@@ -1,4 +1,5 @@
-"""Samples drawn once: every strategy and scorer that asks for the same sample of the same item gets the same one, within a run and after a crash.
+"""Samples drawn once, and judged once: every strategy and scorer that asks for the same sample of the same item gets the same one, within a run
+and after a crash; what a scorer said of the same candidates is remembered while strategies follow each other.
 
 The file is a trace: one JSON line per generation. Its name carries a hash of everything that the samples depend on but the items; each line
 carries a hash of its item (prompt and media).
@@ -13,6 +14,8 @@ from typing import Any
 from data.jsonl_log import append_log, read_log
 from data.record import Record
 from reasoning.policy import Asked, Policy
+from reasoning.scorers.base import Scored, Scorer
+from reasoning.scorers.guide import Guide
 from reasoning.trace import Call, Generation, answer_of
 
 
@@ -78,6 +81,37 @@ class PooledPolicy:
                 self.kept.setdefault(key, {})[g.k] = call
                 rows.append({"item": key, **call.to_json()})
         append_log(self.path, rows)
+
+
+class PooledScorer(Scorer):
+    """A scorer behind the memory of what it said of these very candidates: strategies with the same scorer share it, and each pays for the tokens
+    as if it had asked alone. `memory` may be shared by scorers of every kind."""
+
+    def __init__(self, scorer: Scorer, memory: dict[Any, Scored]):
+        super().__init__(scorer.config, scorer.seed)
+        self.scorer, self.memory, self.name = scorer, memory, scorer.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.scorer.fingerprint
+
+    def bind(self, policy: Policy) -> None:
+        self.scorer.bind(policy)
+
+    def score(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[Scored]:
+        mark = self.fingerprint
+        keys = [(mark, item_key(item), tuple((g.k, g.text) for g in mine)) for item, mine in zip(asked, solutions, strict=True)]
+        new = {key: i for i, key in enumerate(keys) if key not in self.memory}
+        if new:
+            said = self.scorer.score([asked[i] for i in new.values()], [solutions[i] for i in new.values()])
+            self.memory.update(zip(new, said, strict=True))
+        return [self.memory[key] for key in keys]
+
+    def cost(self, asked: Sequence[Asked], solutions: Sequence[Sequence[Generation]]) -> list[int]:
+        return self.scorer.cost(asked, solutions)
+
+    def begin(self, asked: Sequence[Asked]) -> Guide:
+        return self.scorer.begin(asked)
 
 
 def item_key(asked: Asked) -> str:
