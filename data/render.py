@@ -1,11 +1,13 @@
 """A world as files: real wav, png and mp4 media with their records, or in a benchmark's own layout. Evaluation goes through these, so that it tests
 the decoders too."""
 
+import collections
 import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from data.worlds.base import Sample
 
 FORMATS = {"records": None, "mmau": "audio", "mathvista": "vision", "clevrer": "video"}  # format -> the world it is for
 LAYOUT = 2  # of what `render` writes; folders of another one are written again
+WRITERS, WAITING = 2, 64  # threads, and samples that may wait for them
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 
 
@@ -67,14 +70,22 @@ def drawn(world: str, level: int, count: int, seed: int, split: str, families: l
 
 
 def _write_records(items: Iterator[Sample], folder: Path) -> None:
-    records = []
-    for i, sample in enumerate(items):
-        refs = []
-        for j, (ref, media) in enumerate(zip(sample.record.media, sample.media, strict=True)):
-            file = write_media(folder / "media" / f"{i:05d}-{j}", media)
-            refs.append(dataclasses.replace(ref, path=file.relative_to(folder).as_posix()))
-        records.append(dataclasses.replace(sample.record, media=refs))
+    """Encoders work outside the interpreter's lock: the next scenes are drawn while the last ones are written."""
+    records: list[Record] = []
+    waiting: collections.deque[Future[Record]] = collections.deque()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for i, sample in enumerate(items):
+            waiting.append(pool.submit(_write_sample, sample, folder, i))
+            if len(waiting) > WAITING:
+                records.append(waiting.popleft().result())
+        records += [written.result() for written in waiting]
     write_jsonl(folder / RECORDS, records)
+
+
+def _write_sample(sample: Sample, folder: Path, number: int) -> Record:
+    files = [write_media(folder / "media" / f"{number:05d}-{j}", media) for j, media in enumerate(sample.media)]
+    told = zip(sample.record.media, files, strict=True)
+    return dataclasses.replace(sample.record, media=[dataclasses.replace(r, path=f.relative_to(folder).as_posix()) for r, f in told])
 
 
 def _moved(record: Record, out: Path) -> Record:
