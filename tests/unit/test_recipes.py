@@ -29,14 +29,14 @@ def test_an_unknown_key_in_any_recipe_is_refused_by_name(path):
 
 
 def test_the_quickstart_from_scratch_dry_runs_and_starts_as_the_base_checkpoint_did(monkeypatch):
-    """The base's model and perception, then the quickstart's supervised sources."""
+    """The base's model and stages, then the quickstart's supervised sources."""
     import training.tokenizer
     from training.dry_run import describe
 
     small = training.tokenizer.build_tokenizer(["vision"], 512, per_level=2)
     monkeypatch.setattr(training.tokenizer, "build_tokenizer", lambda *_: small)
     recipe, base, quick = (load_recipe(ROOT / "configs" / path) for path in ("smoke/from_scratch.yaml", "base/nano.yaml", "quickstart.yaml"))
-    assert recipe.model == base.model and recipe.stages[0] == base.stages[0]
+    assert recipe.model == base.model and recipe.stages[:-1] == base.stages
     learned = recipe.stages[-1].mixture
     assert {name: recipe.data.sources[name] for name in learned} == {name: quick.data.sources[name] for name in learned}
     page = describe(recipe)
