@@ -41,7 +41,7 @@ def test_arms_of_the_study_differ_in_the_prm_alone_and_its_strategies_begin_with
         recipe = load_recipe(STUDY, [*run.overrides, "study="])
         stage = recipe.stages[-1]
         changed = {k for k in type(stage).model_fields if getattr(stage, k) != getattr(plain, k)}
-        assert changed == {"outcome": {"supervise"}, "perception": {"supervise"}, "reasoning": {"supervise"}, "small": {"layers"}}.get(arm, set())
+        assert changed == {"perception": {"supervise"}, "reasoning": {"supervise"}, "small": {"layers"}}.get(arm, set())
         asked = base.evaluate[0].strategies if arm == base.study.baseline else [{"name": "best_of_n", "n": 8, "scorer": "prm"}]
         assert [row.strategies for row in recipe.evaluate] == [asked] * 3
     for row in base.evaluate:
