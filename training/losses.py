@@ -92,8 +92,8 @@ def policy_loss(
     """The loss (a scalar to minimise) and its metrics (detached scalars).
 
     logps [N, T] log-probabilities of the sampled tokens under the model; old_logps [N, T] under the policy that sampled them (None: ratio 1, with
-    gradient); advantages [N]; mask [N, T]; `kind` a name in `KINDS` or a `Kind`; weights [N, T] of tokens (None: 1). `beta` weighs the
-    k3 estimate of KL(model || reference), which needs `ref_logps`.
+    gradient); advantages [N], or [N, T] of tokens; mask [N, T]; `kind` a name in `KINDS` or a `Kind`; weights [N, T] of tokens (None: 1). `beta`
+    weighs the k3 estimate of KL(model || reference), which needs `ref_logps`.
 
     `denominator` is the number of active tokens of the whole optimiser step for token-mean kinds (default: this call's), `num_sequences` the
     number of rollouts of the whole step for the others, so that micro-batches add up to the step. `dr_grpo` divides by num_sequences *
@@ -116,7 +116,7 @@ def policy_loss(
         log_ratio = ((log_ratio * mask).sum(-1) / mask.sum(-1).clamp(min=1))[:, None]
     # Outside the mask anything may stand, also inf; a ratio there must not turn the sum into NaN.
     ratio = (log_ratio if rule.ratio == "sequence" else torch.where(mask.bool(), log_ratio, 0)).exp()
-    advantage = advantages.to(logps.dtype)[:, None]
+    advantage = advantages.to(logps.dtype).view(len(logps), -1)
 
     bounds = Bounds(epsilon_low, epsilon_high, delta, tau_positive, tau_negative)
     term = rule.term(ratio, advantage, logps, bounds)

@@ -23,11 +23,12 @@ from training.rewards.rollout import Rollout
 
 @dataclasses.dataclass
 class Rollouts:
-    """Sampled completions of a step. ids, mask, sampler_logps [N, R]; rewards [B, G]; parts: reward name -> [N]."""
+    """Sampled completions of a step. ids, mask, sampler_logps [N, R]; rewards [B, G]; parts: reward name -> [N]; texts, verdicts: of the N rows."""
 
     batch: dict[str, Tensor]  # the left-padded prompts with their media
     records: list[Record]
     texts: list[str]
+    verdicts: list[Verdict]
     ids: Tensor
     mask: Tensor
     sampler_logps: Tensor
@@ -78,7 +79,7 @@ def roll_out(
     parts = {term.name: [p[term.name] for _, p in scored] for term in terms}
     mask = torch.arange(drawn.ids.shape[1], device=device) < drawn.lengths[:, None].to(device)
     seconds = {"generate": generated - start, "reward": time.perf_counter() - generated}
-    return Rollouts(batch, records, texts, drawn.ids, mask, drawn.logps, ~drawn.finished, totals, parts, seconds)
+    return Rollouts(batch, records, texts, [r.verdict for r in judged], drawn.ids, mask, drawn.logps, ~drawn.finished, totals, parts, seconds)
 
 
 @torch.no_grad()

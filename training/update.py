@@ -38,16 +38,23 @@ class Weighting:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One round of rollouts: advantages [B, G], mask [N, R] of the tokens that count, and the groups that are learned from."""
+    """One round of rollouts: advantages [B, G], mask [N, R] of the tokens that count, the groups that are learned from, and what each token earns
+    beside its rollout's advantage [N, R], where anything."""
 
     rollouts: Rollouts
     advantages: Tensor
     mask: Tensor
     groups: list[int]
+    credit: Tensor | None = None
 
     @property
     def size(self) -> int:
         return self.advantages.shape[1]
+
+    def earned(self, groups: Sequence[int], rows: Tensor) -> Tensor:
+        """Advantages of the rollouts `rows` of `groups`, [n] or, with credit, token by token [n, R]."""
+        whole = self.advantages[groups].flatten()
+        return whole if self.credit is None else whole[:, None] + self.credit[rows].to(whole)
 
     def tokens(self, learned_only: bool) -> int:
         """Active tokens of all groups, or of those that are learned from."""
@@ -110,7 +117,7 @@ def _backward(
         logps, entropy, norms, hidden = completion_logps(model, batch, ids, objective.temperature, part.size)
     weights = objective.weighting(hidden, model.head, active, norms, part.size, objective.temperature)
     loss, metrics = policy_loss(
-        logps, old, part.advantages[groups].flatten().to(logps), active, objective.kind, weights=weights, ref_logps=reference,
+        logps, old, part.earned(groups, rows).to(logps), active, objective.kind, weights=weights, ref_logps=reference,
         denominator=scale["denominator"], num_sequences=int(scale["num_sequences"]), max_completion_length=int(scale["max_completion_length"]),
         **objective.options,
     )  # fmt: skip

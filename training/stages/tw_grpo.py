@@ -4,6 +4,7 @@ registry. docs/tw_grpo.md.
 Shape legend: B prompts, G rollouts of each, N = B * G rows, R completion positions.
 """
 
+import dataclasses
 import functools
 import time
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, field_validator
 
+from data import protocol
 from models.lora import freeze_base
 from training.advantages import effective_ratio, zero_variance
 from training.loop import Loop
@@ -24,6 +26,7 @@ from training.rollout import Rollouts, Sampling, roll_out
 from training.rollout_log import RolloutLog
 from training.stages.context import StageContext, hash_seed
 from training.stages.sft import TokenWeighting, TrainSettings
+from training.step_credit import step_credit, step_finder
 from training.update import Objective, Part, accumulate, cut
 
 DRIFT_LIMIT = 0.05  # mean |log-probability of sampler - of trainer| above this means that they are not the same model
@@ -36,7 +39,8 @@ class TWGRPOConfig(TrainSettings):
     """`batch_size` prompts a step, `num_generations` rollouts each, at most `rollout_tokens` of them cached at a time. `rewards`: lines
     `{name, weight, gate, **options}`; one that takes longer than `reward_seconds` earns 0. `advantage` and `filters`: `{name, **options}`.
     `dynamic_sampling`: `none`, or `drop`: groups without variance leave the denominator too, or `refill`: up to `refill_rounds` times as many prompts
-    are drawn until `batch_size` groups have variance. `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
+    are drawn until `batch_size` groups have variance. `step_credit` weighs what a verified step earns for its own tokens
+    (`training/step_credit.py`; 0: answers only). `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
 
     kind: str = "tw_grpo"
     lr: float = Field(1e-4, gt=0)
@@ -55,6 +59,7 @@ class TWGRPOConfig(TrainSettings):
     token_weights: TokenWeighting = TokenWeighting()
     advantage: dict[str, Any] = {"name": "group"}
     filters: list[dict[str, Any]] = []
+    step_credit: float = Field(0.0, ge=0)
     rewards: list[dict[str, Any]] = [{"name": "answer", "weight": 1.0}, {"name": "format", "weight": 0.2}]
     reward_seconds: float = Field(60.0, gt=0)
     epsilon_low: float = Field(0.2, ge=0)
@@ -113,6 +118,7 @@ class TWGRPOStage:
         loop = Loop(model, optimizers, config, context.run_dir, stage_dir, context.sinks, context.is_main, context.agree)
         loop.keep(self.ledger)
         self.loop, self.context, self.log = loop, context, RolloutLog(stage_dir / "rollouts.jsonl", loop.step) if context.is_main else None
+        self.find_steps = step_finder(context.processor.tokenizer)
         model.train()
         loop.run(context.stream(drawn, functools.partial(encode_prompt, context, config.max_tokens), list), self.step, context.quarantine_all)
         context.keep_weights(stage_dir)
@@ -151,7 +157,7 @@ class TWGRPOStage:
                 rollouts = roll_out(context.model, context.processor, rows[first : first + size], how, self.terms, self.ledger, seed)
             part = self._judge(rollouts)
             still = wanted - sum(len(p.groups) for p in parts)
-            parts.append(Part(rollouts, part.advantages, part.mask, part.groups[:still]))
+            parts.append(dataclasses.replace(part, groups=part.groups[:still]))
             if len(part.groups) >= still:
                 break
         return parts
@@ -163,7 +169,17 @@ class TWGRPOStage:
         for keep in self.filters:
             advantages = keep(advantages, rollouts.rewards, lengths)
         mask = rollouts.mask & ~rollouts.truncated[:, None] if self.config.mask_truncated else rollouts.mask
-        return Part(rollouts, advantages, mask, (advantages != 0).any(1).nonzero()[:, 0].tolist())
+        part = Part(rollouts, advantages, mask, [], self._credit(rollouts) if self.config.step_credit else None)
+        every = part.earned(range(len(advantages)), torch.arange(len(mask), device=mask.device))
+        return dataclasses.replace(part, groups=(every.view(len(advantages), -1) != 0).any(1).nonzero()[:, 0].tolist())
+
+    def _credit(self, rollouts: Rollouts) -> torch.Tensor:
+        """What the tokens of verified steps earn, [N, R]."""
+        rows = zip(rollouts.ids.tolist(), rollouts.mask.sum(1).tolist(), strict=True)
+        spans = [self.find_steps(ids[:count]) for ids, count in rows]
+        steps, verdicts = [protocol.parse(text).steps for text in rollouts.texts], [v.steps for v in rollouts.verdicts]
+        credit = step_credit(spans, steps, verdicts, self.config.num_generations, rollouts.ids.shape[1])
+        return self.config.step_credit * credit.to(rollouts.ids.device)
 
     def _update(self, parts: list[Part]) -> dict[str, float]:
         """`updates` passes over the groups that have something to tell; all but the last also step. Every process takes part, or none does."""

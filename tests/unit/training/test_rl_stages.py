@@ -172,6 +172,23 @@ def test_micro_batches_give_the_same_step(start, loss):
     assert rows(one)[0]["loss"] == pytest.approx(rows(many)[0]["loss"], abs=1e-5)
 
 
+def test_a_step_s_credit_teaches_where_the_answers_tell_nothing(start, monkeypatch):
+    alike = ("stages.rl.steps=1", "stages.rl.rewards=[{name: format}]")  # random weights never keep the format: no group has variance
+    silent = start("name=silent", *alike)
+    assert "grad_norm" not in rows(silent)[0] or rows(silent)[0]["grad_norm"] == 0
+    asked = []
+
+    def credit(spans, steps, verdicts, size, positions):
+        asked.append((len(spans), len(steps), len(verdicts), size, positions))
+        return torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])[:, None].expand(6, positions).double()
+
+    monkeypatch.setattr("training.stages.tw_grpo.step_credit", credit)
+    folder = start("name=told", *alike, "stages.rl.step_credit=2.0")
+    assert rows(folder)[0]["grad_norm"] > 0 and rows(folder)[0]["effective_ratio"] == 0
+    (told,) = asked
+    assert told[:4] == (6, 6, 6, 3)
+
+
 def test_an_unknown_reward_ends_the_run_before_it_starts(start):
     with pytest.raises(ValueError, match="unknown reward 'anser'; did you mean 'answer'"):
         start("stages.rl.rewards=[{name: anser}]")

@@ -172,7 +172,7 @@ def test_picked_groups_keep_their_media():
         "input_ids": torch.arange(6).view(3, 2), "attention_mask": torch.ones(3, 2), "image_features": torch.tensor([[0.0], [1.0], [2.0]]),
         "image_rows": torch.tensor([0, 2, 2]),
     }  # fmt: skip
-    rollouts = Rollouts(batch, [], [], torch.zeros(6, 1), torch.ones(6, 1), torch.zeros(6, 1), torch.zeros(6), torch.zeros(3, 2), {}, {})
+    rollouts = Rollouts(batch, [], [], [], torch.zeros(6, 1), torch.ones(6, 1), torch.zeros(6, 1), torch.zeros(6), torch.zeros(3, 2), {}, {})
     picked, rows = pick_groups(rollouts, [2], 2)
     assert picked["input_ids"].tolist() == [[4, 5]]
     assert rows.tolist() == [4, 5]
@@ -192,7 +192,7 @@ def test_frozen_media_are_encoded_once_and_give_the_same_log_probabilities(fusio
     calls = []
     model.streams["image"].encoder.register_forward_hook(lambda *_: calls.append(1))
     torch.testing.assert_close(completion_logps(model, ready, ids, 1.0, GROUP)[0], plain, rtol=1e-5, atol=1e-5)
-    rollouts = Rollouts(ready, [], [], ids, torch.ones_like(ids), ids, ids[:, 0] > 0, torch.zeros(2, GROUP), {}, {})
+    rollouts = Rollouts(ready, [], [], [], ids, torch.ones_like(ids), ids, ids[:, 0] > 0, torch.zeros(2, GROUP), {}, {})
     picked, rows = pick_groups(rollouts, [1], GROUP)
     torch.testing.assert_close(completion_logps(model, picked, ids[rows], 1.0, GROUP)[0], plain[rows], rtol=1e-5, atol=1e-5)
     assert calls == []

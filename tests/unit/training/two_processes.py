@@ -40,7 +40,7 @@ def rollouts(prompts):
     mask = torch.arange(5) < torch.cat(lengths)[:, None]
     zeros = torch.zeros(mask.shape)
     truncated = torch.zeros(len(mask), dtype=torch.bool)
-    return Rollouts(pad_ids(rows, 0, "left"), [], [], torch.cat(ids), mask, zeros, truncated, torch.stack(rewards).double(), {}, {})
+    return Rollouts(pad_ids(rows, 0, "left"), [], [], [], torch.cat(ids), mask, zeros, truncated, torch.stack(rewards).double(), {}, {})
 
 
 def gradients(accelerator, prompts, **options):
