@@ -29,29 +29,12 @@ ITEMS = "items"  # folder of a run that holds the records (and rendered media) o
 
 
 def evaluate(
-    model: Any,
-    processor: Any,
-    benchmark: str | Benchmark,
-    *,
-    stage: str,
-    level: int | None = None,
-    n: int | None = 300,
-    seed: int = 0,
-    protocol: str | None = None,
-    strategy: str | dict[str, Any] = "greedy",
-    max_new_tokens: int = 200,
-    batch_size: int = 64,
-    controls: Sequence[str] = (),
-    out_dir: Path,
-    root: Path | None = None,
-    instruction: str = "",
-    media: dict[str, Any] | None = None,
-    answerer: Answerer | None = None,
-    text_only: Answerer | None = None,
-    store: MediaStore | None = None,
-    memory: dict[Any, Scored] | None = None,
+    model: Any, processor: Any, benchmark: str | Benchmark, *, stage: str, level: int | None = None, n: int | None = 300, seed: int = 0,
+    protocol: str | None = None, strategy: str | dict[str, Any] = "greedy", max_new_tokens: int = 200, batch_size: int = 64,
+    controls: Sequence[str] = (), out_dir: Path, root: Path | None = None, instruction: str = "", media: dict[str, Any] | None = None,
+    answerer: Answerer | None = None, text_only: Answerer | None = None, store: MediaStore | None = None, memory: dict[Any, Scored] | None = None,
     on_bad: Callable[[Record, str], None] = lambda record, reason: None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """One row of results. `out_dir` takes the per-item files; paths in the row are relative to `root` (default: `out_dir`), which also takes the
     items. `media`: decoding budgets (default: the processor's). Killed and called again it asks only what is missing and returns the same row,
     `wall_s` apart. An `answerer` stands in for `model`, `processor` and `strategy`; `text_only` is the language model against which leakage is
@@ -127,7 +110,8 @@ def run_evaluations(model: Any, processor: Any, recipe: Any, wanted: Sequence[An
     for line in wanted:
         path = find_path(line.path, recipe.data.root)
         bench = open_benchmark(line.benchmark, path, line.families, line.options)
-        store, memory = MediaStore(recipe.data.media.model_dump()), {}
+        store = MediaStore(recipe.data.media.model_dump())
+        memory: dict[Any, Scored] = {}
         for strategy in line.strategies:
             rows.append(
                 evaluate(
