@@ -86,7 +86,7 @@ class FocalStep:
         """Leaves the gradients of the DAPO loss on the model."""
         self.model.train()
         zeros = torch.zeros(ids.shape, device=ids.device)
-        rollouts = Rollouts(batch, [], [], ids, mask, zeros, zeros[:, 0], advantages, {}, {})
+        rollouts = Rollouts(batch, [], [], [], ids, mask, zeros, zeros[:, 0], advantages, {}, {})
         part = Part(rollouts, advantages, mask, list(range(len(advantages))))
         options = {"epsilon_low": 0.2, "epsilon_high": 0.2}
         scale = {"denominator": float(mask.sum()), "num_sequences": len(ids), "max_completion_length": self.new, "groups": len(advantages)}

@@ -43,11 +43,14 @@ def test_joining_at_the_last_layer_is_the_text_model_bit_for_bit(make_model, mak
     positions = torch.arange(ids.shape[1]).expand_as(ids)
     assert keep.sum(1).tolist() == [4, 5] and batch["attention_mask"].all(1).tolist() == [True, False]
     with torch.no_grad():
-        ours = model(**batch).logits
+        ours, logits = model.hidden_states(**batch), model(**batch).logits
         # The same batch shape: text compacted, the shorter row padded on the right with a column that nothing before it sees.
         compact = [torch.cat([row[k], row.new_zeros(5 - int(k.sum()))]) for row, k in zip(ids, keep, strict=True)]
         where = [torch.cat([row[k], row.new_zeros(5 - int(k.sum()))]) for row, k in zip(positions, keep, strict=True)]
-        reference = text_logits(model, torch.stack(compact), torch.ones(2, 5, dtype=torch.long), torch.stack(where))
+        told = {"input_ids": torch.stack(compact), "attention_mask": torch.ones(2, 5, dtype=torch.long), "position_ids": torch.stack(where)}
+        reference = model.llm.model(**told, use_cache=False).last_hidden_state
+        # The head is one product over all positions, of which we have more: on some CPUs its last digit depends on their number.
+        torch.testing.assert_close(logits[keep], torch.cat([r[: int(k.sum())] for r, k in zip(text_logits(model, **told), keep, strict=True)]))
     for row in range(2):
         assert torch.equal(ours[row, keep[row]], reference[row, : int(keep[row].sum())])
 
