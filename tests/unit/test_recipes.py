@@ -36,7 +36,8 @@ def test_the_quickstart_from_scratch_dry_runs_and_starts_as_the_base_checkpoint_
     small = training.tokenizer.build_tokenizer(["vision"], 512, per_level=2)
     monkeypatch.setattr(training.tokenizer, "build_tokenizer", lambda *_: small)
     recipe, base, quick = (load_recipe(ROOT / "configs" / path) for path in ("smoke/from_scratch.yaml", "base/nano.yaml", "quickstart.yaml"))
-    assert recipe.model == base.model and recipe.stages[:-1] == base.stages
+    assert (recipe.model, recipe.protocol, recipe.seed) == (base.model, base.protocol, base.seed)
+    assert recipe.stages[:-1] == base.stages
     learned = recipe.stages[-1].mixture
     assert {name: recipe.data.sources[name] for name in learned} == {name: quick.data.sources[name] for name in learned}
     page = describe(recipe)
