@@ -40,7 +40,7 @@ class TWGRPOConfig(TrainSettings):
     `{name, weight, gate, **options}`; one that takes longer than `reward_seconds` earns 0. `advantage` and `filters`: `{name, **options}`.
     `dynamic_sampling`: `none`, or `drop`: groups without variance leave the denominator too, or `refill`: up to `refill_rounds` times as many prompts
     are drawn until `batch_size` groups have variance. `step_credit` weighs what a verified step earns for its own tokens
-    (`training/step_credit.py`; 0: answers only). `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
+    (`training/step_credit.py`; 0: rewards alone). `reference`: see `training/reference.py`; it is used where `beta` is above 0."""
 
     kind: str = "tw_grpo"
     lr: float = Field(1e-4, gt=0)
