@@ -1,6 +1,7 @@
 """From what somebody names to a model that can be asked: a run directory, a release, a checkpoint of a stage, or the address of a server."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ class Found:
 
 
 def find_model(path: str | Path, stage: str | None = None) -> Found:
-    """A run gives the checkpoint of `stage` (default: its release, else its last finished stage)."""
+    """A run gives the checkpoint of `stage` (default: its release, else its last finished stage that left a policy)."""
     path = Path(path)
     if (path / "config.json").is_file():
         run = next((p for p in path.resolve().parents if (p / "recipe.yaml").is_file()), None)
@@ -33,8 +34,15 @@ def find_model(path: str | Path, stage: str | None = None) -> Found:
         return Found(path / "release", last_stage(path), path)
     if not finished:
         raise ValueError(f"{path}: the run has neither a release nor a finished stage yet")
-    name = list(finished)[-1]
-    return Found(finished[name], name, path)
+    policies = [name for name, folder in finished.items() if not is_reward_model(folder)]
+    if not policies:
+        raise ValueError(f"{path}: holds only reward models ({', '.join(finished)}); name the run or the checkpoint whose solutions they judge")
+    return Found(finished[policies[-1]], policies[-1], path)
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a checkpoint folder holds a process reward model, which says nothing."""
+    return "FocalPRM" in (json.loads((folder / "config.json").read_text()).get("architectures") or ())
 
 
 def finished_stages(run: Path) -> dict[str, Path]:
@@ -58,7 +66,10 @@ def instruction_of(run: Path | None) -> str:
 
 
 def load_reasoner(folder: Path) -> tuple[Any, Any]:
-    """(model, processor) of a checkpoint folder, in evaluation mode, in the precision it was stored in, on the GPU where there is one."""
+    """(model, processor) of a checkpoint folder, in evaluation mode, in the precision it was stored in, on the GPU where there is one. A reward
+    model's folder is a `ValueError`: its weights would load, and its words would mean nothing."""
+    if is_reward_model(folder):
+        raise ValueError(f"{folder}: this is a process reward model, not a policy; use it as a scorer (prm:{folder})")
     import torch
 
     from models.modeling import FocalModel

@@ -1,11 +1,12 @@
 """The command line: exit codes, JSON on request, and what it finds by itself."""
 
 import json
+import shutil
 
 import pytest
 
 from eval.__main__ import main
-from eval.loading import find_model
+from eval.loading import find_model, load_reasoner
 from eval.results import write_results
 from eval.run import evaluate
 from eval.run_cli import book, named_things, parse_options, stage_dir
@@ -77,6 +78,21 @@ def test_a_model_is_found_in_whatever_is_named(tmp_path):
     assert (find_model(first).stage, find_model(first).run) == ("align", run.resolve())
     assert find_model(checkpoint(tmp_path / "elsewhere")).stage == "elsewhere"
     assert stage_dir(run, "sft").name == "1-sft" and stage_dir(run, "base").name == "base"
+
+
+def test_a_reward_model_is_never_taken_for_a_policy(tmp_path):
+    run = tmp_path / "run"
+    for name, kind in (("0-sft", "FocalModel"), ("1-prm", "FocalPRM")):
+        folder = run / "stages" / name / "checkpoint"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"architectures": [kind]}))
+    (run / "recipe.yaml").write_text("name: x\n")
+    assert find_model(run).stage == "sft"
+    with pytest.raises(ValueError, match=r"reward model, not a policy; use it as a scorer \(prm:"):
+        load_reasoner(find_model(run, "prm").folder)
+    shutil.rmtree(run / "stages" / "0-sft")
+    with pytest.raises(ValueError, match=r"holds only reward models \(prm\)"):
+        find_model(run)
 
 
 def test_rows_are_booked_into_results_once(pictures, looker, tmp_path):
