@@ -29,7 +29,7 @@ SEED, LEVEL = 7, 1
 
 def evaluation(setting: Setting) -> Comparison:
     """Evaluated samples/s on world/audio with blank and shuffled media, against one item at a time; and seconds to score 10,000 predictions."""
-    n, new = setting.pick((4, 4), (64, 48), (512, 128))
+    n, new = setting.pick((4, 4), (64, 48), (64, 48))
     model, processor = build_reasoner(load_recipe(RECIPE, [f"seed={setting.seed}"]))
     model = model.to(setting.device).eval()
     folder = tempfile.TemporaryDirectory(prefix="focal-bench-")

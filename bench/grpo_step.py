@@ -22,7 +22,7 @@ GROUP, LR, CLIP = 8, 1e-6, 1.0
 
 def grpo_step(setting: Setting) -> Comparison:
     """A whole GRPO step (rollout, reward, update) on text prompts, against TRL GRPOTrainer on the same tiny model and batch."""
-    prompts, length, new = setting.pick((2, 12, 6), (4, 512, 64), (8, 512, 256))
+    prompts, length, new = setting.pick((2, 12, 6), (4, 512, 64), (4, 512, 256))
     torch.manual_seed(setting.seed)
     model = FocalModel(FocalConfig(llm=reasoner.llm_config(setting))).to(setting.device)
     ids = reasoner.text_ids(setting, (prompts, length), model.llm.config.vocab_size)

@@ -38,7 +38,7 @@ def build(setting: Setting, fusion: list[dict] | None = None, max_frames: int = 
 def video_prompts(setting: Setting, count: int, frames: int, text: int, vocab: int) -> dict[str, Tensor]:
     """A batch of prompts, each one video and then text tokens; all of one length."""
     draw = torch.Generator().manual_seed(setting.seed + 1)
-    ids = torch.cat([torch.full((count, frames * FRAME_TOKENS), VIDEO), text_ids(setting, (count, text), vocab)], 1)
+    ids = torch.cat([torch.full((count, frames * FRAME_TOKENS), VIDEO, device=setting.device), text_ids(setting, (count, text), vocab)], 1)
     batch = {
         "input_ids": ids, "attention_mask": torch.ones_like(ids), "video_features": torch.randn(count, frames, 3, 32, 32, generator=draw),
         "video_rows": torch.arange(count),

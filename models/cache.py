@@ -93,6 +93,7 @@ class SharedCache:
         self.prompts, self.prompt_ok, self.stretch = prompts, state.key_ok, state.stretch
         self.position = state.position  # [N] of the next token
         self.owner, self.lengths = list(owner), [0] * len(owner)
+        self.pinned: int | None = None  # see `pin`
         self.tails = [(self._room(k, 0), self._room(v, 0)) for k, v in prompts]
         self._place()
 
@@ -128,6 +129,7 @@ class SharedCache:
         taken.owner = [used.index(self.owner[r]) for r in rows]
         taken.lengths = [self.lengths[r] for r in rows]
         taken.tails = [(k[index], v[index]) for k, v in self.tails]
+        taken.pinned = None
         taken._place()
         return taken
 
@@ -160,6 +162,15 @@ class SharedCache:
         if size > self.tails[0][0].shape[2]:
             self.tails = [(larger(k), larger(v)) for k, v in self.tails]
 
+    def pin(self, size: int | None) -> None:
+        """From now on a step of one token does the same work on the same memory as the one before, so that a CUDA graph can repeat it: `size` own
+        keys of each row are read, those behind its end blocked, and the ends move on the device. `lengths` is then the caller's to keep up. None:
+        as before. Room for `size` must have been reserved."""
+        self.pinned = size
+        if size is not None:
+            assert size <= self.tails[0][0].shape[2], "pin: reserve first"
+            self.ends, self.position = self._index(self.lengths), self.position.clone()
+
     def _index(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.position.device)
 
@@ -169,7 +180,7 @@ class SharedCache:
 
     def _place(self) -> None:
         """The place of each row in the grid [B, Q] of prompts and their rows; None where the rows already lie so."""
-        self.width = max(Counter(self.owner).values())
+        self.width, self.owners = max(Counter(self.owner).values()), self._index(self.owner)
         seen: Counter = Counter()
         slots = []
         for b in self.owner:
@@ -180,11 +191,14 @@ class SharedCache:
 
     def step(self, q: int, _: Any) -> tuple[Tensor, list[None]]:
         """As `Decoding.step`. What a row may not see is kept here; layers get no mask."""
-        self.reserve(q)
         ahead = torch.arange(q, device=self.position.device)
-        self.size = max(self.lengths) + q  # own keys that are read
-        self.even = min(self.lengths) + q == self.size
-        self.columns = self.size - q + ahead[None] if self.even else self._index(self.lengths)[:, None] + ahead  # [1 or N, q] of the new keys
+        if self.pinned is not None:
+            self.size, self.even, self.columns = self.pinned, False, self.ends[:, None] + ahead
+        else:
+            self.reserve(q)
+            self.size = max(self.lengths) + q  # own keys that are read
+            self.even = min(self.lengths) + q == self.size
+            self.columns = self.size - q + ahead[None] if self.even else self._index(self.lengths)[:, None] + ahead  # [1 or N, q] of the new keys
         self.blocked = [self._blocked(stretch, q) for stretch in range(len(self.prompt_ok))]
         return self.position[:, None] + ahead, [None] * len(self.prompts)
 
@@ -194,14 +208,18 @@ class SharedCache:
         if ok is None and self.even and q == 1:
             return None
         size = self.prompts[self.stretch.index(stretch)][0].shape[2]
-        before = self.columns.new_zeros(1, size, dtype=torch.bool) if ok is None else ~ok[self._index(self.owner)]
+        before = self.columns.new_zeros(1, size, dtype=torch.bool) if ok is None else ~ok[self.owners]
         own = torch.arange(self.size, device=self.columns.device) > self.columns[..., None]
         parts = [before[:, None].expand(len(self.owner), q, -1), own.expand(len(self.owner), -1, -1)]
         return torch.cat(parts, -1)[:, None, None]
 
     def advance(self, q: int) -> None:
-        self.lengths = [n + q for n in self.lengths]
-        self.position = self.position + q
+        if self.pinned is not None:
+            self.ends.add_(q)
+            self.position.add_(q)
+        else:
+            self.lengths = [n + q for n in self.lengths]
+            self.position = self.position + q
 
     @contextlib.contextmanager
     def attention(self, config: Any) -> Iterator[None]:

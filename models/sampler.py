@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from .cache import SharedCache
+from .decoding import open_decoder
 
 
 @dataclasses.dataclass
@@ -41,14 +42,17 @@ class Stops:
         if self.strings and (self.tokenizer is None or not all(self.strings)):
             raise ValueError("stop strings must not be empty, and need the tokenizer: Stops(strings=..., tokenizer=...)")
 
-    def hit(self, ids: Tensor) -> Tensor:
-        """Which rows [R] end with the last token of their new ids [R, t]."""
-        ended = torch.isin(ids[:, -1], torch.tensor(self.ids, dtype=torch.long, device=ids.device))
+    def hit(self, ids: Tensor, fresh: int = 1) -> Tensor:
+        """Which of the last `fresh` tokens of the rows' new ids [R, t] complete a stop, [R, fresh]."""
+        ended = torch.isin(ids[:, -fresh:], torch.tensor(self.ids, dtype=torch.long, device=ids.device))
         if self.strings:
             # A token is at least one byte of text; one more in front, because some tokenizers strip the space at the beginning of a text.
             window = max(len(s.encode()) for s in self.strings) + 1
-            texts = self.tokenizer.batch_decode(ids[:, -window:].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            ended |= torch.tensor([any(s in text for s in self.strings) for text in texts], device=ids.device)
+            for column in range(fresh):
+                end = ids.shape[1] - fresh + column + 1
+                said = ids[:, max(0, end - window) : end].tolist()
+                texts = self.tokenizer.batch_decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+                ended[:, column] |= torch.tensor([any(s in text for s in self.strings) for text in texts], device=ids.device)
         return ended
 
 
@@ -235,35 +239,41 @@ class Session:
         lengths = torch.zeros(total, dtype=torch.long, device=device)
         finished = torch.zeros(total, dtype=torch.bool, device=device)
         live = torch.arange(total, device=device)  # the rows that still decode
-        cache, hidden = self.cache, self.hidden
+        cache = self.cache
         cache.reserve(max_new_tokens)
-        for step in range(max_new_tokens):
-            if step:
-                hidden = self.model.decode(ids[live, step - 1][:, None], cache)[:, -1]
-            logits = self.model.logits(hidden)
-            logits[:, self.model.never_said] = -torch.inf
-            token, logp = choose(logits, live, step)
-            # Rows that have ended but are still carried write nothing.
-            going = ~finished[live]
-            target = live[going]
-            ids[target, step], logps[target, step] = token[going], logp[going]
-            lengths[target] = step + 1
-            finished[target] = stops.hit(ids[target, : step + 1])
+        decoder = open_decoder(self.model, cache, choose, live, max_new_tokens)
+        block, scores = decoder.first(self.hidden)
+        step = 0
+        while True:
+            size = block.shape[1]
+            ids[live, step : step + size] = block
+            hit = stops.hit(ids[live, : step + size], size)
+            # Rows that have ended but are still carried say nothing, nor does a row behind its stop.
+            said = (hit.cumsum(1) - hit.long() == 0) & ~finished[live, None]
+            ids[live, step : step + size] = torch.where(said, block, pad_id)
+            logps[live, step : step + size] = torch.where(said, scores, 0)
+            lengths[live] += said.sum(1)
+            finished[live] |= (hit & said).any(1)
+            step += size
             left = (~finished[live]).nonzero()[:, 0]
-            if not len(left):
+            if not len(left) or step == max_new_tokens:
                 break
             if len(left) <= len(live) // 2:  # half have ended: carry them no further
+                cache.pin(None)
                 smaller = cache.fork(left.tolist())
                 if cache is not self.cache:
                     self.cache.absorb(cache, live.tolist())
                 cache, live = smaller, live[left]
+                decoder = open_decoder(self.model, cache, choose, live, max_new_tokens - step)
+            block, scores = decoder.go_on(ids[live, step - 1], step, max_new_tokens - step)
+        cache.pin(None)
         if cache is not self.cache:
             self.cache.absorb(cache, live.tolist())
         # What carried rows read behind their end, and the last token of each, are not theirs.
-        said = lengths.tolist()
-        self.cache.rewind([now - then - (n - 1) for now, then, n in zip(self.cache.lengths, before, said, strict=True)])
-        longest = max(said)
-        return Sampled(ids[:, :longest], lengths, logps[:, :longest], finished), sum(said) - total
+        spoken = lengths.tolist()
+        self.cache.rewind([now - then - (n - 1) for now, then, n in zip(self.cache.lengths, before, spoken, strict=True)])
+        longest = max(spoken)
+        return Sampled(ids[:, :longest], lengths, logps[:, :longest], finished), sum(spoken) - total
 
 
 @dataclasses.dataclass
@@ -280,8 +290,8 @@ class Choice:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
             raise ValueError(f"sampling: temperature {self.temperature} >= 0, 0 < top_p {self.top_p} <= 1, top_k {self.top_k} >= 1 are needed")
 
-    def __call__(self, logits: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """(tokens [R], their log-probabilities [R]) from the logits [R, V] of `rows`."""
+    def __call__(self, logits: Tensor, rows: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """(tokens [R], their log-probabilities [R]) from the logits [R, V] of `rows`, which say their `step`-th token."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         shares = torch.softmax(wide if self.temperature in (0, 1) else wide / self.temperature, -1)
         if self.uniform is None:

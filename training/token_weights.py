@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 CLIP = 11.0  # the published clip of a log-ratio
-CHUNK_ELEMENTS = 1 << 20  # log-probabilities held at a time in the streaming form; a constant, so that results never depend on free memory
+# Log-probabilities held at a time in the streaming form, by kind of device: a GPU needs more of them to be busy. Constants, so that results never
+# depend on free memory.
+CHUNK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def streaming_token_weights(
     log_normalizer: Tensor | None = None,
 ) -> Tensor:
     """The same weights [G, T] from hidden states [G, T, D] and the head weight [V, D], never holding more than
-    [G, position_chunk, vocab_chunk] log-probabilities (by default as many positions as make a million). Equal to the dense form to rel. 1e-5 in
+    [G, position_chunk, vocab_chunk] log-probabilities (by default as many positions as make `CHUNK_ELEMENTS`). Equal to the dense form to rel. 1e-5 in
     float32 and 1e-9 in float64; always detached.
 
     `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over
@@ -71,7 +73,8 @@ def streaming_token_weights(
     size = head.shape[0]
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
 
-    position_chunk = position_chunk or max(1, CHUNK_ELEMENTS // (len(hidden) * min(size, vocab_chunk)))
+    budget = CHUNK_ELEMENTS["cuda" if hidden.is_cuda else "cpu"]
+    position_chunk = position_chunk or max(1, budget // (len(hidden) * min(size, vocab_chunk)))
 
     def logits(t: slice, v: slice) -> Tensor:
         chunk = hidden[:, t] @ head[v].T
