@@ -57,7 +57,8 @@ class GraphedDecoder(Decoder):
         self.graph: torch.cuda.CUDAGraph | None = None
         self.capturable, self.size = live.is_cuda, 0
         self.last = torch.zeros_like(live)
-        self.step, self.column = (torch.zeros((), dtype=torch.long, device=live.device) for _ in range(2))
+        # [1], not a scalar tensor: indexing by that one asks the host for its value.
+        self.step, self.column = (torch.zeros(1, dtype=torch.long, device=live.device) for _ in range(2))
         self.said = live.new_zeros(len(live), BLOCK)
         self.scores = torch.zeros(len(live), BLOCK, device=live.device, dtype=torch.promote_types(cache.tails[0][0].dtype, torch.float32))
 
@@ -89,19 +90,21 @@ class GraphedDecoder(Decoder):
     def _step(self) -> None:
         """One step on fixed memory: reads `last`, leaves the next token there and in its column."""
         token, logp = self.pick(self.model.decode(self.last[:, None], self.cache)[:, -1], self.step)
-        self.said.index_copy_(1, self.column[None], token[:, None])
-        self.scores.index_copy_(1, self.column[None], logp[:, None].to(self.scores.dtype))
+        self.said.index_copy_(1, self.column, token[:, None])
+        self.scores.index_copy_(1, self.column, logp[:, None].to(self.scores.dtype))
         self.last.copy_(token)
         self.step.add_(1)
         self.column.add_(1)
 
     def _capture(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, random = torch.cuda.CUDAGraph(), torch.cuda.default_generators[self.live.device.index]
+        state = random.clone_state()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._step()
         except RuntimeError as error:  # a family that asks the host in its layers, as some mixtures of experts do
             self.capturable = False
+            random.graphsafe_set_state(state)  # a capture that fails leaves its own behind, which refuses to draw
             warnings.warn(f"{type(self.model.llm).__name__} decodes without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)
             return
         self.graph = graph
