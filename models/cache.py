@@ -232,13 +232,14 @@ class SharedCache:
             config._attn_implementation = usual
 
     def update(self, k: Tensor, v: Tensor, layer: int, *_, **__) -> tuple["LayerKeys", Tensor]:
-        """Called by a layer with its new keys and values [N, H_kv, q, h]; returns the rows' own ones up to now, for `attend`."""
+        """Called by a layer with its new keys and values [N, H_kv, q, h]; returns the rows' own ones up to now, for `attend`. They are kept in the
+        precision of the prompt's: under autocast a prefill may store other ones than a step brings."""
         for room, new in zip(self.tails[layer], (k, v), strict=True):
             if self.even:
                 room[:, :, self.size - new.shape[2] : self.size] = new
             else:
                 rows = torch.arange(len(new), device=new.device)[:, None]
-                room[rows, :, self.columns] = new.transpose(1, 2)
+                room[rows, :, self.columns] = new.transpose(1, 2).to(room.dtype)
         keys, values = self.tails[layer]
         return LayerKeys(self, layer, keys[:, :, : self.size]), values[:, :, : self.size]
 

@@ -117,3 +117,25 @@ def test_graphs_are_captured_and_say_the_same(make_model, make_batch, fusion, mo
     expected = sample(model, batch, 300, **how)
     assert torch.equal(found.ids, expected.ids) and torch.equal(found.lengths, expected.lengths)
     assert torch.allclose(found.logps, expected.logps, atol=1e-4)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_keys_are_kept_in_the_precision_of_the_prompts(make_model, make_batch, pinned):
+    """Under autocast a prefill may leave float32 values where a step brings bfloat16 ones."""
+    cache = Session.prefill(make_model("delayed"), make_batch(make_model("delayed"), ROWS, "left")).cache
+    cache.lengths = [0, 3, 1, 2]
+    cache.reserve(8)
+    cache.pin(8 if pinned else None)
+    cache.step(1, None)
+    new = torch.ones(4, *cache.prompts[0][0].shape[1:2], 1, cache.prompts[0][0].shape[3], dtype=torch.bfloat16)
+    found, _ = cache.update(new, new, 0)
+    assert found.own.dtype == torch.float32
+    assert [int(row.any(-1)[0].nonzero()[0]) for row in found.own] == [0, 3, 1, 2], "each row's key behind its own end"
+
+
+def test_autocast_decodes(make_model, make_batch, in_blocks):
+    model = safe(make_model("delayed"))
+    batch, made = make_batch(model, ROWS, "left"), in_blocks()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sample(model, batch, BLOCK + 2, stop_ids=[], temperature=1.0)
+    assert made and found.lengths.tolist() == [BLOCK + 2] * len(ROWS) and bool(found.logps.isfinite().all())
