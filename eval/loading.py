@@ -17,7 +17,8 @@ class Found:
 
 
 def find_model(path: str | Path, stage: str | None = None) -> Found:
-    """A run gives the checkpoint of `stage` (default: its release, else its last finished stage that left a policy)."""
+    """A run gives the checkpoint of `stage` (default: its release, else its last finished stage that left a policy, else what
+    it started from)."""
     path = Path(path)
     if (path / "config.json").is_file():
         run = next((p for p in path.resolve().parents if (p / "recipe.yaml").is_file()), None)
@@ -36,8 +37,18 @@ def find_model(path: str | Path, stage: str | None = None) -> Found:
         raise ValueError(f"{path}: the run has neither a release nor a finished stage yet")
     policies = [name for name, folder in finished.items() if not is_reward_model(folder)]
     if not policies:
-        raise ValueError(f"{path}: holds only reward models ({', '.join(finished)}); name the run or the checkpoint whose solutions they judge")
+        return _start_of(path, finished)
     return Found(finished[policies[-1]], policies[-1], path)
+
+
+def _start_of(run: Path, finished: dict[str, Path]) -> Found:
+    """The policy of a run that trained reward models only: the checkpoint that it started from."""
+    from omegaconf import OmegaConf
+
+    init = OmegaConf.select(OmegaConf.load(run / "recipe.yaml"), "model.init", default=None)
+    if init is None or not (Path(init) / "config.json").is_file():
+        raise ValueError(f"{run}: holds only reward models ({', '.join(finished)}); name the run or the checkpoint whose solutions they judge")
+    return Found(Path(init), "base", run)
 
 
 def is_reward_model(folder: Path) -> bool:

@@ -1,8 +1,8 @@
 """Steps of cached decoding: one token of every row after the other, on a GPU as a CUDA graph that is captured once and replayed.
 
 A step of a small model is hundreds of kernels that are done before the next one can be launched; a replayed graph launches them all at once. What a
-graph repeats it repeats on the same memory and without asking the host, so the cache is pinned (`SharedCache.pin`) and whether a row has ended is only
-looked at after a block of steps. Shape legend: R rows, k steps, V vocabulary.
+graph repeats it repeats on the same memory and without asking the host, so the cache is pinned (`SharedCache.pin`), and whether a row has ended is
+looked at only after a block of steps. Shape legend: R rows, k steps, V vocabulary.
 """
 
 import warnings
@@ -97,14 +97,14 @@ class GraphedDecoder(Decoder):
         self.column.add_(1)
 
     def _capture(self) -> None:
-        graph, random = torch.cuda.CUDAGraph(), torch.cuda.default_generators[self.live.device.index]
-        state = random.clone_state()
+        graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[self.live.device.index]
+        state = generator.clone_state()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._step()
         except RuntimeError as error:  # a family that asks the host in its layers, as some mixtures of experts do
             self.capturable = False
-            random.graphsafe_set_state(state)  # a capture that fails leaves its own behind, which refuses to draw
+            generator.graphsafe_set_state(state)  # a capture that fails leaves its own behind, which refuses to draw
             warnings.warn(f"{type(self.model.llm).__name__} decodes without a CUDA graph: {str(error).splitlines()[0]}", stacklevel=2)
             return
         self.graph = graph

@@ -62,8 +62,8 @@ def streaming_token_weights(
     log_normalizer: Tensor | None = None,
 ) -> Tensor:
     """The same weights [G, T] from hidden states [G, T, D] and the head weight [V, D], never holding more than
-    [G, position_chunk, vocab_chunk] log-probabilities (by default as many positions as make `CHUNK_ELEMENTS`). Equal to the dense form to rel. 1e-5 in
-    float32 and 1e-9 in float64; always detached.
+    [G, position_chunk, vocab_chunk] log-probabilities (by default as many positions as make `CHUNK_ELEMENTS`). Equal to the dense form to rel. 1e-5
+    in float32 and 1e-9 in float64; always detached.
 
     `log_normalizer` [G, T] is the log-sum-exp of the logits where the caller has it already (the loss does): it saves one of the two passes over
     the head.

@@ -93,6 +93,9 @@ def test_a_reward_model_is_never_taken_for_a_policy(tmp_path):
     shutil.rmtree(run / "stages" / "0-sft")
     with pytest.raises(ValueError, match=r"holds only reward models \(prm\)"):
         find_model(run)
+    begun = checkpoint(tmp_path / "begun")
+    (run / "recipe.yaml").write_text(f"model: {{init: {begun}}}\n")
+    assert (find_model(run).folder, find_model(run).stage, find_model(run).run) == (begun, "base", run)
 
 
 def test_rows_are_booked_into_results_once(pictures, looker, tmp_path):

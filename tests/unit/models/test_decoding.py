@@ -1,4 +1,4 @@
-"""Steps on pinned memory, in blocks, as a CUDA graph repeats them: the same completions as one step at a time. Captured for real where there is a GPU."""
+"""Steps on pinned memory, in blocks, as a CUDA graph repeats them: the same completions as one step at a time. Captured where there is a GPU."""
 
 import pytest
 import torch

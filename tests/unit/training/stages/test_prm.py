@@ -162,10 +162,12 @@ def test_monte_carlo_labels_in_the_stage(start, monkeypatch):
 
 
 def test_what_a_run_leaves_is_judged_on_fresh_questions(start, monkeypatch, tmp_path, capsys):
+    from configs.load import load_recipe
     from data import protocol
     from eval.__main__ import main
     from reasoning.policy import ModelPolicy
     from reasoning.trace import Generation
+    from training.build import build_reasoner
 
     def saying(text_of):
         def sample(self, asked, ks, temperature, max_new_tokens):
@@ -174,7 +176,10 @@ def test_what_a_run_leaves_is_judged_on_fresh_questions(start, monkeypatch, tmp_
         monkeypatch.setattr(ModelPolicy, "sample", sample)
 
     run, out = start("stages.prm.steps=2"), tmp_path / "fresh"
-    command = ["prm", "--model", str(run), "--benchmark", "world/vision", "--n", "3", "--samples", "2", "--out", str(out), "--json"]
+    for part in build_reasoner(load_recipe(tmp_path / "speck.yaml")):
+        part.save_pretrained(tmp_path / "policy")
+    asked = ["--benchmark", "world/vision", "--n", "3", "--samples", "2", "--out", str(out), "--json"]
+    command = ["prm", "--model", str(tmp_path / "policy"), "--scorer", f"prm:{run}", *asked]
     saying(lambda record: "no tags at all")
     assert main(command) == 2 and "no completion had an answer" in capsys.readouterr().err
     saying(protocol.completion)
