@@ -1,7 +1,6 @@
 """From what somebody names to a model that can be asked: a run directory, a release, a checkpoint of a stage, or the address of a server."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,9 @@ def find_model(path: str | Path, stage: str | None = None) -> Found:
         return Found(path / "release", last_stage(path), path)
     if not finished:
         raise ValueError(f"{path}: the run has neither a release nor a finished stage yet")
-    policies = [name for name, folder in finished.items() if not is_reward_model(folder)]
+    from reasoning.scorers.prm import is_prm
+
+    policies = [name for name, folder in finished.items() if not is_prm(folder)]
     if not policies:
         return _start_of(path, finished)
     return Found(finished[policies[-1]], policies[-1], path)
@@ -49,11 +50,6 @@ def _start_of(run: Path, finished: dict[str, Path]) -> Found:
     if init is None or not (Path(init) / "config.json").is_file():
         raise ValueError(f"{run}: holds only reward models ({', '.join(finished)}); name the run or the checkpoint whose solutions they judge")
     return Found(Path(init), "base", run)
-
-
-def is_reward_model(folder: Path) -> bool:
-    """Whether a checkpoint folder holds a process reward model, which says nothing."""
-    return "FocalPRM" in (json.loads((folder / "config.json").read_text()).get("architectures") or ())
 
 
 def finished_stages(run: Path) -> dict[str, Path]:
@@ -79,7 +75,9 @@ def instruction_of(run: Path | None) -> str:
 def load_reasoner(folder: Path) -> tuple[Any, Any]:
     """(model, processor) of a checkpoint folder, in evaluation mode, in the precision it was stored in, on the GPU where there is one. A reward
     model's folder is a `ValueError`: its weights would load, and its words would mean nothing."""
-    if is_reward_model(folder):
+    from reasoning.scorers.prm import is_prm
+
+    if is_prm(folder):
         raise ValueError(f"{folder}: this is a process reward model, not a policy; use it as a scorer (prm:{folder})")
     import torch
 

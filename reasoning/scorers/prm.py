@@ -158,14 +158,19 @@ def chunks(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
+def is_prm(folder: Path) -> bool:
+    """Whether a folder holds a process reward model, of which `step_token_id` is the mark."""
+    config = folder / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("step_token_id") is not None
+
+
 def find_prm(path: str | Path | None) -> Path:
     """The folder of a process reward model's weights: the path itself, its `checkpoint/` or `release/`, or the last such stage of a run."""
     if path is None:
         raise ValueError("scorer prm needs a folder: scorer=prm:DIR")
     tried = [Path(path), Path(path) / "checkpoint", Path(path) / "release", *sorted(Path(path).glob("stages/*/checkpoint"), reverse=True)]
     for folder in tried:
-        config = folder / "config.json"
-        if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("step_token_id") is not None:
+        if is_prm(folder):
             return folder
     raise ValueError(f"scorer prm: {path} holds no process reward model (a config.json with step_token_id; looked in {len(tried)} folders)")
 

@@ -82,10 +82,10 @@ def test_a_model_is_found_in_whatever_is_named(tmp_path):
 
 def test_a_reward_model_is_never_taken_for_a_policy(tmp_path):
     run = tmp_path / "run"
-    for name, kind in (("0-sft", "FocalModel"), ("1-prm", "FocalPRM")):
+    for name, config in (("0-sft", {}), ("1-prm", {"step_token_id": 5})):
         folder = run / "stages" / name / "checkpoint"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps({"architectures": [kind]}))
+        (folder / "config.json").write_text(json.dumps(config))
     (run / "recipe.yaml").write_text("name: x\n")
     assert find_model(run).stage == "sft"
     with pytest.raises(ValueError, match=r"reward model, not a policy; use it as a scorer \(prm:"):
